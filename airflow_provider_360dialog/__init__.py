@@ -1,0 +1,1 @@
+"""Apache Airflow provider for the WhatsApp media endpoints of 360dialog."""

@@ -1,0 +1,371 @@
+"""Every error of the provider, in one tree.
+
+The branches say what the caller can do; the leaves say what happened::
+
+    Dialog360Error
+    |-- CallError                   mend the file or the call; retrying cannot help
+    |   |-- MediaRejectedError      our judgement of the file: every problem and its remedy
+    |   |-- UploadRefusedError      360dialog's judgement: 400 or 413 to an upload
+    |   |-- RequestRefusedError     360dialog refused another request as malformed
+    |   |-- MediaIdInvalidError     not a media id; no request was built
+    |   |-- MediaUrlRefusedError    not a media URL that may be asked; no socket was opened
+    |   |-- MediaUrlHiddenError     the query of a media URL did not survive serialisation
+    |   |-- SourceUnreadableError   the file to upload cannot be read
+    |   `-- DestinationError        the place to download to cannot be used
+    |-- SetupError                  mend the connection; retrying cannot help
+    |   |-- ConnectionInvalidError  a field of the Airflow connection is wrong
+    |   |-- KeyRefusedError         401: the API key is not, or no longer, valid
+    |   |-- AccessRefusedError      403: the number or the account may not do this
+    |   |-- RedirectRefusedError    the host wants us elsewhere; the key stays home
+    |   |-- CertificateError        TLS cannot be trusted
+    |   `-- EndpointMissingError    404 where the API should be: wrong base URL or a proxy
+    |-- WaitError                   wait until ``retry_at``
+    |   `-- ThrottledError          360dialog said: too many
+    |-- TransientError              try again
+    |   |-- UnreachableError        nothing was sent
+    |   |-- InterruptedExchangeError  the request may have arrived; no whole answer came back
+    |   |-- ServerError             5xx
+    |   |-- AnswerUnreadableError   a success that cannot be read
+    |   |-- SourceChangedError      the file changed while it was sent
+    |   |-- DownloadCorruptError    the bytes are not those that were announced
+    |   `-- StoppedError            the task was told to stop
+    `-- GoneError                   give up: it does not exist any more
+        |-- MediaGoneError          360dialog does not know this media id (any more)
+        `-- MediaUrlExpiredError    a media URL is past its life and there is no id to ask for a new one
+
+Errors are data: each leaf takes keyword arguments, keeps them as attributes, builds its own sentence, and survives ``pickle``.
+No sentence holds an API key, the query of a URL, or a header; what 360dialog wrote back is quoted shortened and printable.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow_provider_360dialog.ports import Problem
+
+
+def _revive(cls: type[Dialog360Error], message: str, facts: dict[str, Any]) -> Dialog360Error:
+    error = cls.__new__(cls, message)
+    Exception.__init__(error, message)
+    error.__dict__.update(facts)
+    return error
+
+
+def _quoted(text: str, limit: int = 300) -> str:
+    """What a stranger wrote, on one printable line of at most ``limit`` characters."""
+    line = "".join(ch if ch.isprintable() else " " for ch in text)
+    line = " ".join(line.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+class Dialog360Error(Exception):
+    """Root of the tree. ``retryable`` says whether the same call can succeed later without anybody changing anything."""
+
+    retryable: ClassVar[bool] = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _revive, (type(self), str(self), dict(self.__dict__))
+
+
+# --- mend the file or the call ------------------------------------------------------------------------------------
+
+
+class CallError(Dialog360Error):
+    """The file or the call is wrong; nothing but a change to it can help."""
+
+
+class MediaRejectedError(CallError):
+    """A file was judged unfit before anything was sent.
+
+    Attributes:
+        name: the file's name, shortened and printable.
+        problems: every finding of severity ``error``, each with ``code``, ``message`` and ``remedy``.
+    """
+
+    def __init__(self, *, name: str, problems: Sequence[Problem]) -> None:
+        self.name = _quoted(name, 120)
+        self.problems = tuple(problems)
+        listed = "; ".join(f"[{p.code}] {p.message} {p.remedy}" for p in self.problems)
+        super().__init__(f"{self.name!r} was not uploaded: {listed}")
+
+
+class UploadRefusedError(CallError):
+    """360dialog refused an upload (400 or 413). The same bytes would be refused again.
+
+    Attributes:
+        status: HTTP status. code: Meta's error code, if the answer had one. details: 360dialog's words.
+    """
+
+    def __init__(self, *, status: int, code: int | None, details: str) -> None:
+        self.status, self.code, self.details = status, code, _quoted(details)
+        super().__init__(
+            f"360dialog refused the upload (HTTP {status}{_code(code)}): {self.details or 'no reason given'}. "
+            "Check type and size of the file against the limits; the same file will be refused again."
+        )
+
+
+class RequestRefusedError(CallError):
+    """360dialog refused a fetch, download or delete as malformed. ``operation``, ``status``, ``code``, ``details``."""
+
+    def __init__(self, *, operation: str, status: int, code: int | None, details: str) -> None:
+        self.operation, self.status, self.code, self.details = operation, status, code, _quoted(details)
+        super().__init__(
+            f"360dialog refused to {operation} (HTTP {status}{_code(code)}): {self.details or 'no reason given'}. "
+            "Repeating the request would be refused again and may lock the number's retrieval."
+        )
+
+
+class MediaIdInvalidError(CallError):
+    """A value that is not a media id (1 to 32 decimal digits, as text). No request was built."""
+
+    def __init__(self, *, value: object) -> None:
+        self.value = _quoted(repr(value), 60)
+        super().__init__(
+            f"{self.value} is not a media id: 360dialog's ids are text of 1 to 32 digits. "
+            "Pass the media_id that an upload or a webhook gave (not a URL, a handle or a file name)."
+        )
+
+
+class MediaUrlRefusedError(CallError):
+    """A text that is not a media URL which may be asked. No socket was opened. ``reason`` never quotes the query."""
+
+    def __init__(self, *, reason: str) -> None:
+        self.reason = _quoted(reason)
+        super().__init__(
+            f"The media URL was refused: {self.reason}. Accepted is what GET /<media id> or a webhook gives: "
+            "https://lookaside.fbsbx.com/whatsapp_business/attachments/?... "
+            "(other hosts: 'Extra download hosts' of the connection)."
+        )
+
+
+class MediaUrlHiddenError(CallError):
+    """A media URL lost its query on the way through pickle, XCom or a log, as it should."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This media URL's query was left out when the record was stored. Fetch the URL again, in the task that uses it."
+        )
+
+
+class SourceUnreadableError(CallError):
+    """A file to upload cannot be opened. ``uri`` and the system's ``reason``."""
+
+    def __init__(self, *, uri: str, reason: str) -> None:
+        self.uri, self.reason = _quoted(uri), _quoted(reason)
+        super().__init__(f"Cannot read {self.uri!r}: {self.reason}. Check the path, and the rights of the Airflow worker.")
+
+
+class DestinationError(CallError):
+    """A place to download to cannot be used. ``uri`` and ``reason``."""
+
+    def __init__(self, *, uri: str, reason: str) -> None:
+        self.uri, self.reason = _quoted(uri), _quoted(reason)
+        super().__init__(f"Cannot download to {self.uri!r}: {self.reason}.")
+
+
+# --- mend the connection ------------------------------------------------------------------------------------------
+
+
+class SetupError(Dialog360Error):
+    """The connection, the key or the way to 360dialog is wrong; every call would fail until that is mended."""
+
+
+class ConnectionInvalidError(SetupError):
+    """A field of the Airflow connection is wrong. ``conn_id``, ``field`` and what is wrong with it (``reason``)."""
+
+    def __init__(self, *, conn_id: str, field: str, reason: str) -> None:
+        self.conn_id, self.field, self.reason = conn_id, field, reason
+        super().__init__(f"Connection {conn_id!r}, field {field!r}: {reason}")
+
+
+class KeyRefusedError(SetupError):
+    """401: the API key is missing, wrong, or was revoked by a newer one. ``operation``, ``details``."""
+
+    def __init__(self, *, operation: str, details: str) -> None:
+        self.operation, self.details = operation, _quoted(details)
+        super().__init__(
+            f"360dialog does not accept the API key (HTTP 401 to {operation}): {self.details or 'no reason given'}. "
+            "Generating a new key revokes the old one: put the current key into the connection's password."
+        )
+
+
+class AccessRefusedError(SetupError):
+    """403: this number or account may not do this. ``operation``, ``code``, ``details``."""
+
+    def __init__(self, *, operation: str, code: int | None, details: str) -> None:
+        self.operation, self.code, self.details = operation, code, _quoted(details)
+        super().__init__(
+            f"360dialog refuses to {operation} for this number (HTTP 403{_code(code)}): {self.details or 'no reason given'}. "
+            "Look at the number's status in the 360dialog Hub."
+        )
+
+
+class RedirectRefusedError(SetupError):
+    """The host answered with a redirect that must not be followed. ``origin`` is scheme and host only."""
+
+    def __init__(self, *, operation: str, status: int, origin: str, reason: str) -> None:
+        self.operation, self.status, self.origin, self.reason = operation, status, _quoted(origin, 120), reason
+        super().__init__(
+            f"Refused to follow a redirect (HTTP {status} to {operation}) to {self.origin}: {reason}. "
+            "The API key was not sent there. Check the connection's host, and any proxy on the way."
+        )
+
+
+class CertificateError(SetupError):
+    """The TLS certificate of the host cannot be trusted. ``origin``, ``reason``."""
+
+    def __init__(self, *, origin: str, reason: str) -> None:
+        self.origin, self.reason = origin, _quoted(reason)
+        super().__init__(
+            f"The TLS certificate of {origin} was not accepted: {self.reason}. Nothing was sent. "
+            "For a private certificate authority set 'CA bundle' on the connection; verification cannot be turned off."
+        )
+
+
+class EndpointMissingError(SetupError):
+    """404 to an endpoint that always exists. ``operation``, ``origin``."""
+
+    def __init__(self, *, operation: str, origin: str) -> None:
+        self.operation, self.origin = operation, origin
+        super().__init__(
+            f"{origin} has no such endpoint (HTTP 404 to {operation}). Is the connection's host the WhatsApp API of 360dialog "
+            "(https://waba-v2.360dialog.io), and is there a proxy in between?"
+        )
+
+
+# --- wait ---------------------------------------------------------------------------------------------------------
+
+
+class WaitError(Dialog360Error):
+    """Nothing is wrong but the time. ``retry_at``: the aware UTC instant from which the call may be made again."""
+
+    retryable = True
+    retry_at: datetime
+
+
+class ThrottledError(WaitError):
+    """360dialog refused a call as too many (429, the documented 400, a 403 that speaks of a limit).
+
+    Attributes:
+        operation, status, details: what was asked and what came back.
+        retry_at: aware UTC instant before which nothing may be sent for this operation on this channel.
+    """
+
+    def __init__(self, *, operation: str, status: int, details: str, retry_at: datetime) -> None:
+        self.operation, self.status, self.details, self.retry_at = operation, status, _quoted(details), retry_at
+        super().__init__(
+            f"360dialog throttles {operation} for this number (HTTP {status}): {self.details or 'no reason given'}. "
+            f"Nothing should be sent before {retry_at.isoformat(timespec='seconds')}; calls before then may extend the block."
+        )
+
+
+# --- try again ----------------------------------------------------------------------------------------------------
+
+
+class TransientError(Dialog360Error):
+    """A fault that may pass by itself. The call was already repeated within its bounds."""
+
+    retryable = True
+
+
+class UnreachableError(TransientError):
+    """No connection to the host: nothing was sent. ``operation``, ``origin``, ``reason``."""
+
+    def __init__(self, *, operation: str, origin: str, reason: str) -> None:
+        self.operation, self.origin, self.reason = operation, origin, _quoted(reason)
+        super().__init__(f"Cannot reach {origin} to {operation}: {self.reason}. Nothing was sent.")
+
+
+class InterruptedExchangeError(TransientError):
+    """The connection broke or a deadline passed after bytes had left. ``operation``, ``origin``, ``reason``.
+
+    An upload may have been accepted without our seeing its id.
+    """
+
+    def __init__(self, *, operation: str, origin: str, reason: str) -> None:
+        self.operation, self.origin, self.reason = operation, origin, _quoted(reason)
+        tail = " 360dialog may have accepted the file." if operation == "upload" else ""
+        super().__init__(f"The exchange with {origin} to {operation} was cut off: {self.reason}.{tail}")
+
+
+class ServerError(TransientError):
+    """5xx. ``operation``, ``status``, ``details``, ``retry_after_s`` (float seconds, or None where none was given)."""
+
+    def __init__(self, *, operation: str, status: int, details: str, retry_after_s: float | None = None) -> None:
+        self.operation, self.status, self.details, self.retry_after_s = operation, status, _quoted(details), retry_after_s
+        super().__init__(f"360dialog failed to {operation} (HTTP {status}): {self.details or 'no reason given'}.")
+
+
+class AnswerUnreadableError(TransientError):
+    """An answer that says success but cannot be read as one. ``operation``, ``status``, ``reason``."""
+
+    def __init__(self, *, operation: str, status: int, reason: str) -> None:
+        self.operation, self.status, self.reason = operation, status, _quoted(reason)
+        super().__init__(f"360dialog's answer to {operation} (HTTP {status}) cannot be used: {self.reason}.")
+
+
+class SourceChangedError(TransientError):
+    """A file was changed between being judged and being sent. ``uri``. The media id that came back is not used."""
+
+    def __init__(self, *, uri: str, media_id: str | None = None) -> None:
+        self.uri, self.media_id = _quoted(uri), media_id
+        super().__init__(
+            f"{self.uri!r} changed while it was being uploaded; what was sent is not what was judged, so its media id is not used."
+        )
+
+
+class DownloadCorruptError(TransientError):
+    """Downloaded bytes differ from what was announced; nothing took the final name. ``uri``, ``reason``."""
+
+    def __init__(self, *, uri: str, reason: str) -> None:
+        self.uri, self.reason = _quoted(uri), _quoted(reason)
+        super().__init__(f"The download for {self.uri!r} was discarded: {self.reason}. The destination was left untouched.")
+
+
+class StoppedError(TransientError):
+    """The task was told to stop. ``operation``."""
+
+    def __init__(self, *, operation: str) -> None:
+        self.operation = operation
+        super().__init__(f"Stopped while about to {operation}: the task was told to end.")
+
+
+# --- give up ------------------------------------------------------------------------------------------------------
+
+
+class GoneError(Dialog360Error):
+    """What was asked for does not exist any more; asking again costs error budget and finds nothing."""
+
+
+class MediaGoneError(GoneError):
+    """360dialog does not know this media id for this number (expired, deleted, another number's, or never given).
+
+    Attributes:
+        media_id: the id. operation, status, code, details: what was asked and what came back.
+    """
+
+    def __init__(self, *, media_id: str, operation: str, status: int, code: int | None, details: str) -> None:
+        self.media_id, self.operation, self.status, self.code = media_id, operation, status, code
+        self.details = _quoted(details)
+        super().__init__(
+            f"360dialog does not know media id {media_id} for this number (HTTP {status}{_code(code)} to {operation}): "
+            f"{self.details or 'no reason given'}. It expired (30 days after upload, 7 days for received media), was deleted, "
+            "or belongs to another number. It will not come back: upload the file again."
+        )
+
+
+class MediaUrlExpiredError(GoneError):
+    """A media URL is past its five minutes and no media id was given to ask for a new one. ``status`` if it was tried."""
+
+    def __init__(self, *, status: int | None = None) -> None:
+        self.status = status
+        seen = f" (HTTP {status})" if status else ""
+        super().__init__(f"The media URL is no longer valid{seen}: they live 5 minutes. Pass the media_id, so that a new one can be fetched.")
+
+
+def _code(code: int | None) -> str:
+    return "" if code is None else f", code {code}"

@@ -1,0 +1,290 @@
+"""The records that cross rooms, and what a room needs from outside.
+
+Knows no network, no database and no Airflow. `hooks` supplies sources, destinations and credentials from Airflow; tests supply
+them from memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, TypeAlias
+
+from airflow_provider_360dialog.exceptions import MediaUrlHiddenError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+Kind: TypeAlias = Literal["image", "video", "audio", "document", "sticker"]
+Severity: TypeAlias = Literal["error", "warning"]
+
+
+class MediaUrl:
+    """A five-minute download link. Confidential: only `reveal` shows its query.
+
+    ``repr``, ``str``, ``pickle`` and Airflow's serialisation show the host and nothing else; a copy that went through one of
+    them raises `MediaUrlHiddenError` on `reveal`.
+
+    Args:
+        text: the URL as 360dialog gave it.
+        on_reveal: called with the text each time it is handed out (the hook masks it in logs that way).
+    """
+
+    __slots__ = ("_on_reveal", "_text", "host")
+
+    def __init__(self, text: str, *, on_reveal: Callable[[str], object] | None = None) -> None:
+        self._text: str | None = text
+        self._on_reveal = on_reveal
+        self.host = text.partition("://")[2].partition("/")[0].rpartition("@")[2]
+
+    def reveal(self) -> str:
+        """The whole URL. Treat it as a password: it gives the file to whoever holds it together with the API key."""
+        if self._text is None:
+            raise MediaUrlHiddenError
+        if self._on_reveal is not None:
+            self._on_reveal(self._text)
+        return self._text
+
+    def __repr__(self) -> str:
+        return f"MediaUrl({self.host!r}, query hidden)"
+
+    __str__ = __repr__
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _hidden_url, (self.host,)
+
+    def __copy__(self) -> MediaUrl:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> MediaUrl:
+        return self
+
+    def serialize(self) -> dict[str, Any]:
+        """What Airflow may store of it."""
+        return {"host": self.host}
+
+
+def _hidden_url(host: str) -> MediaUrl:
+    url = MediaUrl(f"https://{host}/")
+    url._text = None  # noqa: SLF001 - the pickled form has no query to give back
+    return url
+
+
+class Record(dict[str, Any]):
+    """Base of the hook's results: attributes for code, and at the same time the plain dict that Airflow stores.
+
+    As a mapping it holds the same fields in JSON-safe form: instants as ISO 8601 text, no media URL. So a ``@task`` can return
+    a record, and the next task finds a plain dict in XCom.
+    """
+
+    def __post_init__(self) -> None:
+        for each in fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
+            value = getattr(self, each.name)
+            if not isinstance(value, MediaUrl):
+                self[each.name] = value.isoformat() if isinstance(value, datetime) else value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), tuple(getattr(self, each.name) for each in fields(self))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class UploadedMedia(Record):
+    """A file that 360dialog holds.
+
+    Attributes:
+        media_id: decimal digits as text. Belongs to one phone number.
+        sha256: lowercase hex of the bytes that were sent.
+        mime_type: the type that was sent.
+        size_bytes: their number.
+        uploaded_at: aware UTC instant of the answer.
+        safe_until: aware UTC instant until which the id is promised to work (upload + 30 days - 24 h margin).
+        reused: True where an earlier upload answered and nothing was sent.
+    """
+
+    media_id: str
+    sha256: str
+    mime_type: str
+    size_bytes: int
+    uploaded_at: datetime
+    safe_until: datetime
+    reused: bool
+
+
+@dataclass(frozen=True)
+class FetchedMedia(Record):
+    """What 360dialog says of a media id.
+
+    Attributes:
+        media_id: as asked.
+        url: the download link; its query is shown only by ``url.reveal()``.
+        mime_type: without parameters; None where the answer had none.
+        sha256: lowercase hex, from hex or base64; None where the answer had none.
+        size_bytes: from a number or a text; None where the answer had none.
+        url_expires_at: aware UTC instant at which the link ends.
+    """
+
+    media_id: str
+    url: MediaUrl
+    mime_type: str | None
+    sha256: str | None
+    size_bytes: int | None
+    url_expires_at: datetime
+
+
+@dataclass(frozen=True)
+class DownloadedMedia(Record):
+    """A file that now stands complete under its final name.
+
+    Attributes:
+        uri: where. size_bytes, sha256 (lowercase hex): of the stored bytes. mime_type: as announced, else as judged by content.
+    """
+
+    uri: str
+    size_bytes: int
+    sha256: str
+    mime_type: str | None
+
+
+@dataclass(frozen=True)
+class Health(Record):
+    """Answer of ``GET /health_status``.
+
+    Attributes:
+        status: AVAILABLE, LIMITED or BLOCKED (or a word that 360dialog invents later).
+        phone_number_id: the PHONE_NUMBER entity's id, or None.
+        entities: entity type -> its own status.
+        notes: what LIMITED and BLOCKED entities say of themselves, one printable sentence each.
+    """
+
+    status: str
+    phone_number_id: str | None
+    entities: dict[str, str]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One finding about a file.
+
+    Attributes:
+        code: stable, lower_snake_case. severity: ``error`` (it would be refused, or fail at send) or ``warning``.
+        message: what is wrong, one sentence. remedy: what to do about it, one sentence.
+    """
+
+    code: str
+    severity: Severity
+    message: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The judgement of one file.
+
+    Attributes:
+        kind: None where the type is not accepted at all.
+        mime_type: the type to send, mended where the caller's word for it was a known slip; None where unknown.
+        filename: the safe ASCII name to send, with the right extension.
+        size_bytes: bytes read. sha256: lowercase hex of all bytes; empty where reading stopped at the size limit.
+        problems: all findings, errors first.
+    """
+
+    kind: Kind | None
+    mime_type: str | None
+    filename: str
+    size_bytes: int
+    sha256: str
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        """The findings that forbid an upload."""
+        return tuple(p for p in self.problems if p.severity == "error")
+
+    @property
+    def ok(self) -> bool:
+        """True where nothing forbids an upload."""
+        return not self.errors
+
+
+class Source(Protocol):
+    """A file to upload. `open` may be called again and again, and gives a new seekable handle at the start each time."""
+
+    @property
+    def uri(self) -> str:
+        """Where it is, for messages; holds no secret."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """The last part of its path, as its owner named it. Untrusted."""
+        ...
+
+    def size_bytes(self) -> int:
+        """Its size now."""
+        ...
+
+    def open(self) -> BinaryIO:
+        """A new binary handle at the first byte."""
+        ...
+
+
+class Staged(Protocol):
+    """A download on its way: written, verified, and only then published."""
+
+    file: BinaryIO
+
+    def publish(self) -> None:
+        """Give the bytes their final name, whole and at once."""
+        ...
+
+
+class Destination(Protocol):
+    """A place to download to."""
+
+    @property
+    def uri(self) -> str:
+        """Where it is, for messages and results."""
+        ...
+
+    def check(self) -> None:
+        """Raise `DestinationError` where nothing could be published; called before anything is sent."""
+        ...
+
+    def stage(self) -> AbstractContextManager[Staged]:
+        """A temporary home for the bytes. Leaving without `Staged.publish` removes every trace."""
+        ...
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Bounds of one exchange, float seconds.
+
+    Attributes:
+        connect_s: for a connection to stand. idle_s: between two reads. total_s: of a whole exchange with a small answer; moving
+        a file adds one second for every 50 kB.
+    """
+
+    connect_s: float = 10.0
+    idle_s: float = 20.0
+    total_s: float = 30.0
+
+
+@dataclass(frozen=True)
+class Channel:
+    """How to speak for one WhatsApp number: what an Airflow connection says.
+
+    Attributes:
+        api_key: the secret; shown by no ``repr``.
+        base_url: scheme and host (and port), no path, no trailing slash.
+        download_hosts: further hosts whose media URLs are accepted.
+        timeouts: see `Timeouts`. ca_bundle: path of a PEM file, or None for the system's. proxy: URL, or None for a direct way.
+    """
+
+    api_key: str = field(repr=False)
+    base_url: str
+    download_hosts: frozenset[str] = frozenset()
+    timeouts: Timeouts = Timeouts()
+    ca_bundle: str | None = None
+    proxy: str | None = field(default=None, repr=False)
