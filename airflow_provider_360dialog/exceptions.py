@@ -10,6 +10,7 @@ The branches say what the caller can do; the leaves say what happened::
     |   |-- MediaIdInvalidError     not a media id; no request was built
     |   |-- MediaUrlRefusedError    not a media URL that may be asked; no socket was opened
     |   |-- MediaUrlHiddenError     the query of a media URL did not survive serialisation
+    |   |-- ValidityOutOfReachError  no upload lives as long as was asked for
     |   |-- SourceUnreadableError   the file to upload cannot be read
     |   `-- DestinationError        the place to download to cannot be used
     |-- SetupError                  mend the connection; retrying cannot help
@@ -27,6 +28,7 @@ The branches say what the caller can do; the leaves say what happened::
     |   |-- ServerError             5xx
     |   |-- AnswerUnreadableError   a success that cannot be read
     |   |-- SourceChangedError      the file changed while it was sent
+    |   |-- StorageFailedError      disk or object storage failed in a way that may pass
     |   |-- DownloadCorruptError    the bytes are not those that were announced
     |   `-- StoppedError            the task was told to stop
     `-- GoneError                   give up: it does not exist any more
@@ -39,6 +41,7 @@ No sentence holds an API key, the query of a URL, or a header; what 360dialog wr
 
 from __future__ import annotations
 
+import errno
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -147,7 +150,18 @@ class MediaUrlHiddenError(CallError):
 
     def __init__(self) -> None:
         super().__init__(
-            "This media URL's query was left out when the record was stored. Fetch the URL again, in the task that uses it."
+            "This media URL's query was left out when the record was stored. Fetch it again, in the task that uses it."
+        )
+
+
+class ValidityOutOfReachError(CallError):
+    """No upload can be promised to work as long as was asked for. ``valid_until`` and ``latest``, aware UTC."""
+
+    def __init__(self, *, valid_until: datetime, latest: datetime) -> None:
+        self.valid_until, self.latest = valid_until, latest
+        super().__init__(
+            f"No media id can be promised until {valid_until.isoformat(timespec='seconds')}: ids live 30 days "
+            f"less a margin of 24 h, which today means {latest.isoformat(timespec='seconds')}. Upload later, or refresh nearer to the send."
         )
 
 
@@ -296,7 +310,12 @@ class ServerError(TransientError):
     """5xx. ``operation``, ``status``, ``details``, ``retry_after_s`` (float seconds, or None where none was given)."""
 
     def __init__(self, *, operation: str, status: int, details: str, retry_after_s: float | None = None) -> None:
-        self.operation, self.status, self.details, self.retry_after_s = operation, status, _quoted(details), retry_after_s
+        self.operation, self.status, self.details, self.retry_after_s = (
+            operation,
+            status,
+            _quoted(details),
+            retry_after_s,
+        )
         super().__init__(f"360dialog failed to {operation} (HTTP {status}): {self.details or 'no reason given'}.")
 
 
@@ -314,8 +333,16 @@ class SourceChangedError(TransientError):
     def __init__(self, *, uri: str, media_id: str | None = None) -> None:
         self.uri, self.media_id = _quoted(uri), media_id
         super().__init__(
-            f"{self.uri!r} changed while it was being uploaded; what was sent is not what was judged, so its media id is not used."
+            f"{self.uri!r} changed while it was uploaded: what was sent is not what was judged, so its media id is not used."
         )
+
+
+class StorageFailedError(TransientError):
+    """Reading a source or writing a destination failed in a way that may pass (a full disk, an object store's 503)."""
+
+    def __init__(self, *, uri: str, reason: str) -> None:
+        self.uri, self.reason = _quoted(uri), _quoted(reason)
+        super().__init__(f"Storage failed at {self.uri!r}: {self.reason}. Nothing was left half-written.")
 
 
 class DownloadCorruptError(TransientError):
@@ -364,7 +391,31 @@ class MediaUrlExpiredError(GoneError):
     def __init__(self, *, status: int | None = None) -> None:
         self.status = status
         seen = f" (HTTP {status})" if status else ""
-        super().__init__(f"The media URL is no longer valid{seen}: they live 5 minutes. Pass the media_id, so that a new one can be fetched.")
+        super().__init__(
+            f"The media URL is no longer valid{seen}: they live 5 minutes. Pass the media_id, so that a new one can be fetched."
+        )
+
+
+_FINAL_ERRNOS = {
+    errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EPERM,
+    errno.EROFS,
+}  # fmt: skip
+
+
+def source_error(uri: str, fault: OSError) -> SourceUnreadableError | StorageFailedError:
+    """Whether a failed read is the path's fault (for good) or the storage's (may pass)."""
+    reason = fault.strerror or str(fault) or type(fault).__name__
+    if fault.errno in _FINAL_ERRNOS or isinstance(fault, FileNotFoundError | PermissionError | IsADirectoryError):
+        return SourceUnreadableError(uri=uri, reason=reason)
+    return StorageFailedError(uri=uri, reason=reason)
+
+
+def destination_error(uri: str, fault: OSError) -> DestinationError | StorageFailedError:
+    """Whether a failed write is the path's fault (for good) or the storage's (may pass)."""
+    reason = fault.strerror or str(fault) or type(fault).__name__
+    if fault.errno in _FINAL_ERRNOS or isinstance(fault, FileNotFoundError | PermissionError | IsADirectoryError):
+        return DestinationError(uri=uri, reason=reason)
+    return StorageFailedError(uri=uri, reason=reason)
 
 
 def _code(code: int | None) -> str:

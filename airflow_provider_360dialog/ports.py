@@ -271,6 +271,34 @@ class Timeouts:
     total_s: float = 30.0
 
 
+ThrottlePolicy: TypeAlias = Literal["strict", "documented"]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What a number may be asked to do, as its connection says.
+
+    Attributes:
+        phone_number_id: of the connection, or None to learn it from 360dialog.
+        throttle: which of the document's two rules for failed GETs is obeyed: ``strict`` (more than 5 in an hour, blocked for an
+        hour) or ``documented`` (20 in 60 minutes, blocked for 30).
+        uploads_per_second: this Airflow's share, above 0 to 24.5.
+        error_budget: failed GETs that this Airflow may cause in an hour; None for all that the rule leaves.
+        count_failed_uploads: whether those count as well.
+    """
+
+    phone_number_id: str | None = None
+    throttle: ThrottlePolicy = "strict"
+    uploads_per_second: float = 24.5
+    error_budget: int | None = None
+    count_failed_uploads: bool = False
+
+    @property
+    def block_s(self) -> float:
+        """How long a block lasts where 360dialog does not say, float seconds."""
+        return 3600.0 if self.throttle == "strict" else 1800.0
+
+
 @dataclass(frozen=True)
 class Channel:
     """How to speak for one WhatsApp number: what an Airflow connection says.
@@ -278,12 +306,14 @@ class Channel:
     Attributes:
         api_key: the secret; shown by no ``repr``.
         base_url: scheme and host (and port), no path, no trailing slash.
+        policy: what the number may be asked to do.
         download_hosts: further hosts whose media URLs are accepted.
         timeouts: see `Timeouts`. ca_bundle: path of a PEM file, or None for the system's. proxy: URL, or None for a direct way.
     """
 
     api_key: str = field(repr=False)
     base_url: str
+    policy: Policy = Policy()
     download_hosts: frozenset[str] = frozenset()
     timeouts: Timeouts = Timeouts()
     ca_bundle: str | None = None

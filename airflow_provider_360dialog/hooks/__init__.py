@@ -1,0 +1,1 @@
+"""Where Airflow meets the provider: connections, paths, and the hook."""

@@ -1,0 +1,1 @@
+"""Arguments in, one job, a small result out."""

@@ -1,0 +1,192 @@
+"""`requests`' adapter with four habits changed.
+
+- A deadline for the whole exchange: every read waits no longer than what is left of it. (`requests`' own timeout bounds one read,
+  so a server that drips one byte a second would hold a worker for ever.)
+- The request target leaves byte for byte; `urllib3` would re-write percent escapes.
+- `urllib3`'s log lines, which name path and query, are scrubbed while a request of ours is under way.
+- Blocks of 256 KiB, and no retries or redirects of its own.
+
+Nothing else in the project touches sockets.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import logging
+import re
+import time
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from airflow_provider_360dialog.api.multipart import BLOCK_BYTES
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterator
+
+    from urllib3.poolmanager import PoolManager
+
+POOL_SIZE: Final = 32
+
+
+class DeadlineError(TimeoutError):
+    """The exchange as a whole took too long."""
+
+
+@dataclass
+class Flight:
+    """One request under way in this thread.
+
+    Attributes:
+        target: path and query, as they must leave. ends_at: on the monotonic clock. idle_s: longest wait for one read.
+        connected: whether a connection stood, so that bytes may have left.
+    """
+
+    target: str
+    ends_at: float
+    idle_s: float
+    connected: bool = False
+
+    def left_s(self) -> float:
+        """What is left of the deadline.
+
+        Raises:
+            DeadlineError: nothing is.
+        """
+        left = self.ends_at - time.monotonic()
+        if left <= 0:
+            raise DeadlineError("the deadline of the exchange has passed")
+        return left
+
+    def check(self) -> None:
+        """Raise `DeadlineError` where nothing is left."""
+        self.left_s()
+
+
+_flight: ContextVar[Flight | None] = ContextVar("dialog360_flight", default=None)
+
+
+@contextmanager
+def under_way(flight: Flight) -> Iterator[None]:
+    """Sockets that this thread uses inside belong to ``flight``."""
+    token = _flight.set(flight)
+    try:
+        yield
+    finally:
+        _flight.reset(token)
+
+
+class _BoundedReads(io.RawIOBase):
+    """A socket's reading side that never waits beyond idle time or deadline."""
+
+    def __init__(self, sock: socket.socket, flight: Flight) -> None:
+        self._sock, self._flight = sock, flight
+        self._raw = cast("io.RawIOBase", sock.makefile("rb", buffering=0))
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        self._sock.settimeout(min(self._flight.idle_s, self._flight.left_s()))
+        return cast("int | None", self._raw.readinto(buffer))
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _SocketForReading:
+    """What `http.client.HTTPResponse` needs of a socket: one call."""
+
+    def __init__(self, sock: socket.socket, flight: Flight) -> None:
+        self._sock, self._flight = sock, flight
+
+    def makefile(self, *_: object, **__: object) -> io.BufferedReader:
+        return io.BufferedReader(_BoundedReads(self._sock, self._flight), BLOCK_BYTES // 4)
+
+
+class _Response(http.client.HTTPResponse):
+    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
+        flight = _flight.get()
+        super().__init__(sock if flight is None else cast("Any", _SocketForReading(sock, flight)), *args, **kwargs)
+
+
+class _OurConnection(HTTPConnection):
+    debuglevel = 0  # whatever http.client's global says: it would print the key
+    response_class = _Response
+
+    def connect(self) -> None:
+        super().connect()
+        flight = _flight.get()
+        if flight is not None:
+            flight.connected = True
+
+    def putrequest(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:
+        flight = _flight.get()
+        if flight is not None:
+            flight.connected = self.sock is not None
+            # A proxy is asked for plain http in the absolute form; everybody else gets path and query.
+            origin = "" if url.startswith("/") else url[: url.index("/", url.index("//") + 2)]
+            url = origin + flight.target
+        super().putrequest(method, url, *args, **kwargs)
+
+
+class _OurTlsConnection(_OurConnection, HTTPSConnection):
+    pass
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _OurConnection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _OurTlsConnection
+
+
+class OurAdapter(HTTPAdapter):
+    """Thread-safe; keeps up to 32 connections to a host."""
+
+    def __init__(self) -> None:
+        super().__init__(pool_connections=8, pool_maxsize=POOL_SIZE, max_retries=0)
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:
+        """Called by `requests` once."""
+        super().init_poolmanager(connections, maxsize, block=block, blocksize=BLOCK_BYTES, **pool_kwargs)
+        _take_our_pools(self.poolmanager)
+
+    def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> Any:
+        """Called by `requests` for each exchange through a proxy."""
+        known = proxy in self.proxy_manager
+        manager = super().proxy_manager_for(proxy, **({} if known else {"blocksize": BLOCK_BYTES, **proxy_kwargs}))
+        if not known:
+            _take_our_pools(manager)
+        return manager
+
+
+def _take_our_pools(manager: PoolManager) -> None:
+    manager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+
+
+_QUERY = re.compile(r"\?\S*")
+
+
+class _Scrubber(logging.Filter):
+    """Takes queries out of `urllib3`'s lines about our requests; other people's lines pass untouched."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if _flight.get() is not None:
+            record.msg, record.args = _QUERY.sub("?...", record.getMessage()), ()
+            record.exc_info, record.exc_text = None, None
+        return True
+
+
+_SCRUBBER = _Scrubber()
+for _name in ("connection", "connectionpool", "poolmanager", "response", "util.retry"):
+    logging.getLogger(f"urllib3.{_name}").addFilter(_SCRUBBER)

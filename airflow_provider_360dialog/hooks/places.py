@@ -1,0 +1,297 @@
+"""Path strings to places: local files, and anything that Airflow's ``ObjectStoragePath`` reaches.
+
+Object stores commit when a file is closed, even by an exception. So a download is spooled to a local file, verified there, and
+put under its final key by one call.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import stat
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self, cast
+from urllib.parse import unquote, urlsplit
+
+from airflow_provider_360dialog.exceptions import (
+    DestinationError,
+    Dialog360Error,
+    SourceUnreadableError,
+    StorageFailedError,
+    destination_error,
+    source_error,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow.sdk import ObjectStoragePath
+
+    from airflow_provider_360dialog.ports import Destination, Source
+
+_BLOCK_BYTES: Final = 8 * 1024 * 1024
+"""Block of an object store's reader and writer. Their own default of 50 MiB costs 150 MB and more for one large file."""
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_SECRETIVE = re.compile(r"\?\S+")
+
+
+def source_at(place: object) -> Source:
+    """A file to read.
+
+    Args:
+        place: a path, a ``file://`` or object storage URI (``s3://conn_id@bucket/key``), or an ``ObjectStoragePath``.
+
+    Raises:
+        SourceUnreadableError: not a place that files can be read from.
+    """
+    local, uri = _local_path(place)
+    if local is not None:
+        return LocalSource(local)
+    try:
+        return ObjectSource(_object_path(place))
+    except Exception as fault:
+        raise SourceUnreadableError(uri=uri, reason=_said(fault)) from fault
+
+
+def destination_at(place: object, *, overwrite: bool) -> Destination:
+    """A place for a file to be written to; the same forms as for `source_at`.
+
+    Args:
+        place: the final name. overwrite: whether what stands there already may be replaced.
+
+    Raises:
+        DestinationError: not a place that files can be written to.
+    """
+    local, uri = _local_path(place)
+    if local is not None:
+        return LocalDestination(local, overwrite=overwrite)
+    try:
+        return ObjectDestination(_object_path(place), overwrite=overwrite)
+    except Exception as fault:
+        raise DestinationError(uri=uri, reason=_said(fault)) from fault
+
+
+def _local_path(place: object) -> tuple[Path | None, str]:
+    if isinstance(place, Path):
+        return place.expanduser().absolute(), str(place)
+    text = (
+        os.fspath(cast("os.PathLike[str]", place)) if isinstance(place, os.PathLike) and "://" not in str(place) else str(place)
+    )
+    found = _SCHEME.match(text)
+    if found is None:
+        if not text.strip() or "\0" in text:
+            raise SourceUnreadableError(uri=text, reason="it is not a path")
+        return Path(text).expanduser().absolute(), text
+    scheme = found[1].lower()
+    if scheme == "file":
+        parts = urlsplit(text)
+        return Path(unquote(parts.path)) if parts.netloc in {"", "localhost"} else Path(
+            "/", parts.netloc, unquote(parts.path)
+        ), text
+    shown = _shown(text)
+    if scheme in {"http", "https"}:
+        raise SourceUnreadableError(
+            uri=shown, reason="web addresses are not read from or written to; use a path or an object store"
+        )
+    return None, shown
+
+
+def _object_path(place: object) -> ObjectStoragePath:
+    from airflow.sdk import ObjectStoragePath
+
+    return place if isinstance(place, ObjectStoragePath) else ObjectStoragePath(str(place))
+
+
+def _shown(uri: str) -> str:
+    """A URI for messages: no user part, no query."""
+    head, _, tail = _SECRETIVE.sub("", uri).partition("://")
+    return f"{head}://{tail.rpartition('@')[2] if '@' in tail.partition('/')[0] else tail}"
+
+
+def _said(fault: BaseException) -> str:
+    return f"{type(fault).__name__}: {_SECRETIVE.sub('', str(fault))}"
+
+
+class LocalSource:
+    """A regular file on this machine."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.uri, self.name = str(path), path.name
+
+    def size_bytes(self) -> int:
+        """Its size now."""
+        try:
+            found = self._path.stat()
+        except OSError as fault:
+            raise source_error(self.uri, fault) from fault
+        if not stat.S_ISREG(found.st_mode):
+            raise SourceUnreadableError(uri=self.uri, reason="it is not a regular file")
+        return found.st_size
+
+    def open(self) -> BinaryIO:
+        """A new handle at the first byte."""
+        self.size_bytes()  # before opening: a pipe would wait for ever
+        try:
+            return self._path.open("rb")
+        except OSError as fault:
+            raise source_error(self.uri, fault) from fault
+
+
+class ObjectSource:
+    """One object of an object store."""
+
+    def __init__(self, path: ObjectStoragePath) -> None:
+        self._path = path
+        self.uri, self.name = _shown(str(path)), path.name
+
+    def size_bytes(self) -> int:
+        """Its size now."""
+        try:
+            return int(self._path.stat().st_size)
+        except Exception as fault:
+            raise _read_error(self.uri, fault) from fault
+
+    def open(self) -> BinaryIO:
+        """A new handle at the first byte."""
+        try:
+            handle: Any = self._path.open("rb", block_size=_BLOCK_BYTES)  # type: ignore[no-untyped-call]  # untyped in Airflow
+            return cast("BinaryIO", _ObjectReader(handle, self.uri))
+        except Exception as fault:
+            raise _read_error(self.uri, fault) from fault
+
+
+def _read_error(uri: str, fault: Exception) -> Dialog360Error:
+    if isinstance(fault, OSError):
+        return source_error(uri, fault)
+    return StorageFailedError(uri=uri, reason=_said(fault))
+
+
+class _ObjectReader:
+    """An object store's handle whose faults of any library are ours."""
+
+    def __init__(self, handle: Any, uri: str) -> None:
+        self._handle, self._uri = handle, uri
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            return cast("bytes", self._handle.read(size))
+        except Exception as fault:
+            raise _read_error(self._uri, fault) from fault
+
+    def close(self) -> None:
+        self._handle.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class LocalDestination:
+    """A name in a folder of this machine."""
+
+    def __init__(self, path: Path, *, overwrite: bool) -> None:
+        self._path, self._overwrite = path, overwrite
+        self.uri = str(path)
+
+    def check(self) -> None:
+        """Raise where nothing could be published."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            if self._path.is_dir():
+                raise DestinationError(uri=self.uri, reason="it is a folder; give the name of a file")
+            if not self._overwrite and os.path.lexists(self._path):
+                raise DestinationError(uri=self.uri, reason="a file stands there already; pass overwrite=True to replace it")
+            if not os.access(self._path.parent, os.W_OK | os.X_OK):
+                raise DestinationError(uri=self.uri, reason="its folder cannot be written to")
+        except OSError as fault:
+            raise destination_error(self.uri, fault) from fault
+
+    @contextmanager
+    def stage(self) -> Iterator[_LocalStaged]:
+        """A temporary name in the same folder, so that publishing is one rename."""
+        path = self._path.parent / f".{self._path.name[:100]}.{secrets.token_hex(6)}.part"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
+        with os.fdopen(descriptor, "w+b") as file:
+            try:
+                yield _LocalStaged(file, path, self._path, overwrite=self._overwrite)
+            finally:
+                path.unlink(missing_ok=True)
+
+
+class _LocalStaged:
+    def __init__(self, file: BinaryIO, path: Path, final: Path, *, overwrite: bool) -> None:
+        self.file, self._path, self._final, self._overwrite = file, path, final, overwrite
+
+    def publish(self) -> None:
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        if self._overwrite:
+            self._path.replace(self._final)
+            return
+        try:
+            self._final.hardlink_to(self._path)  # fails where the name was taken meanwhile
+        except FileExistsError:
+            raise DestinationError(
+                uri=str(self._final), reason="a file has appeared there meanwhile; it was left alone"
+            ) from None
+        except OSError:  # a file system without hard links
+            if os.path.lexists(self._final):
+                raise DestinationError(
+                    uri=str(self._final), reason="a file has appeared there meanwhile; it was left alone"
+                ) from None
+            self._path.replace(self._final)
+
+
+class ObjectDestination:
+    """One key of an object store."""
+
+    def __init__(self, path: ObjectStoragePath, *, overwrite: bool) -> None:
+        self._path, self._overwrite = path, overwrite
+        self.uri = _shown(str(path))
+
+    def check(self) -> None:
+        """Raise where nothing could be published."""
+        try:
+            taken = not self._overwrite and self._path.exists()
+        except Exception as fault:
+            raise _write_error(self.uri, fault) from fault
+        if taken:
+            raise DestinationError(uri=self.uri, reason="an object stands there already; pass overwrite=True to replace it")
+
+    @contextmanager
+    def stage(self) -> Iterator[_ObjectStaged]:
+        """A local spool."""
+        with tempfile.NamedTemporaryFile(prefix="dialog360-", suffix=".part") as file:
+            yield _ObjectStaged(cast("BinaryIO", file), self)
+
+    def put(self, spool: str) -> None:
+        """The verified file under the final key, by one call."""
+        self.check()
+        try:
+            store = self._path.fs
+            chunks = {"chunksize": _BLOCK_BYTES} if self._path.protocol in {"s3", "s3a", "gs", "gcs"} else {}
+            store.put_file(spool, self._path.path, **chunks)
+        except Exception as fault:
+            raise _write_error(self.uri, fault) from fault
+
+
+class _ObjectStaged:
+    def __init__(self, file: BinaryIO, destination: ObjectDestination) -> None:
+        self.file, self._destination = file, destination
+
+    def publish(self) -> None:
+        self.file.flush()
+        self._destination.put(self.file.name)
+
+
+def _write_error(uri: str, fault: Exception) -> Dialog360Error:
+    if isinstance(fault, OSError):
+        return destination_error(uri, fault)
+    return StorageFailedError(uri=uri, reason=_said(fault))

@@ -1,0 +1,182 @@
+"""Fetch a media URL, and download a file through it: verified first, published after."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from airflow_provider_360dialog.api.answers import read_mime_type, read_sha256
+from airflow_provider_360dialog.api.identity import check_media_id
+from airflow_provider_360dialog.exceptions import (
+    AccessRefusedError,
+    CallError,
+    Dialog360Error,
+    DownloadCorruptError,
+    MediaUrlExpiredError,
+    destination_error,
+)
+from airflow_provider_360dialog.media.content import Sample
+from airflow_provider_360dialog.media.limits import LARGEST_MAX_BYTES
+from airflow_provider_360dialog.media.signatures import read_content
+from airflow_provider_360dialog.ports import DownloadedMedia
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    from airflow_provider_360dialog.api.identity import MediaTarget
+    from airflow_provider_360dialog.jobs.calls import Calls
+    from airflow_provider_360dialog.ports import Destination, FetchedMedia
+
+log = logging.getLogger(__name__)
+
+_HEAD_BYTES: Final = 4096
+_URL_MARGIN: Final = timedelta(seconds=5)
+
+
+@dataclass(frozen=True)
+class _Announced:
+    """What is known of the bytes before they come."""
+
+    sha256: str | None = None
+    size_bytes: int | None = None
+    mime_type: str | None = None
+
+
+class _Meter:
+    """Counts and hashes what passes on its way to a file; keeps the first 4 KiB."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._sha256 = file, hashlib.sha256()
+        self.size_bytes, self.head = 0, b""
+
+    def write(self, block: bytes) -> None:
+        if len(self.head) < _HEAD_BYTES:
+            self.head += block[: _HEAD_BYTES - len(self.head)]
+        self.size_bytes += len(block)
+        self._sha256.update(block)
+        self._file.write(block)
+
+    @property
+    def sha256(self) -> str:
+        return self._sha256.hexdigest()
+
+
+def fetch(media_id: str, *, calls: Calls) -> FetchedMedia:
+    """``GET /<media id>``: the URL and what 360dialog says of the file. A failure costs error budget.
+
+    Raises:
+        MediaIdInvalidError: before anything is sent. MediaGoneError: 360dialog does not know the id.
+        Dialog360Error: any other failure.
+    """
+    check_media_id(media_id)
+    fetched = calls.result("fetch", lambda: calls.api.fetch(media_id))
+    log.info("fetched the URL of media id %s: %s, %s bytes", media_id, fetched.mime_type, fetched.size_bytes)
+    return fetched
+
+
+def download(
+    destination: Destination,
+    *,
+    calls: Calls,
+    media_id: str | None = None,
+    url: str | None = None,
+    sha256: str | None = None,
+) -> DownloadedMedia:
+    """Bring a file to ``destination``, complete and verified or not at all.
+
+    Args:
+        destination: the final place. calls: the channel's wire.
+        media_id: asked for a URL where none is given, and once more where a URL has ended or its bytes are wrong.
+        url: a media URL, tried first. sha256: hex or base64, checked besides what 360dialog announces.
+
+    Raises:
+        MediaUrlRefusedError, MediaIdInvalidError, DestinationError: before anything is sent.
+        MediaUrlExpiredError: the URL has ended and there is no id, or its successor has ended too.
+        DownloadCorruptError: size or sha256 differ, also on the second try.
+        Dialog360Error: any other failure.
+    """
+    if media_id is None and url is None:
+        raise CallError("A download needs a media_id, a url, or both; neither was given.")
+    if media_id is not None:
+        check_media_id(media_id)
+    wanted = read_sha256(sha256)
+    if sha256 is not None and wanted is None:
+        raise CallError("The sha256 to check against is neither 64 hex digits nor the base64 of 32 bytes.")
+    target = calls.api.read_url(url) if url is not None else None
+    destination.check()
+
+    announced = _Announced(sha256=wanted)
+    if target is not None and target.expires_at is not None and target.expires_at <= calls.now() + _URL_MARGIN:
+        if media_id is None:
+            raise MediaUrlExpiredError
+        target = None
+    fresh_urls = 1
+    if target is None and media_id is not None:
+        target, announced = _fresh(media_id, wanted, calls)
+    while target is not None:
+        outcome = _try(destination, target, announced, calls)
+        if isinstance(outcome, DownloadedMedia):
+            log.info("downloaded %s: %s, %d bytes", destination.uri, outcome.mime_type, outcome.size_bytes)
+            return outcome
+        again = isinstance(outcome, MediaUrlExpiredError | AccessRefusedError | DownloadCorruptError)
+        if media_id is None or not again or not fresh_urls:
+            raise outcome
+        log.warning("download of media id %s failed, trying once with a new URL: %s", media_id, outcome)
+        fresh_urls -= 1
+        target, announced = _fresh(media_id, wanted, calls)
+    raise MediaUrlExpiredError
+
+
+def _fresh(media_id: str, wanted: str | None, calls: Calls) -> tuple[MediaTarget, _Announced]:
+    fetched = fetch(media_id, calls=calls)
+    announced = _Announced(wanted or fetched.sha256, fetched.size_bytes, fetched.mime_type)
+    return calls.api.read_url(fetched.url.reveal()), announced
+
+
+def _try(destination: Destination, target: MediaTarget, announced: _Announced, calls: Calls) -> DownloadedMedia | Dialog360Error:
+    if announced.size_bytes is not None and announced.size_bytes > LARGEST_MAX_BYTES:
+        reason = f"it is announced with {announced.size_bytes} bytes, more than WhatsApp media can have"
+        return DownloadCorruptError(uri=destination.uri, reason=reason)
+
+    def attempt() -> DownloadedMedia | Dialog360Error:
+        try:
+            return _once(destination, target, announced, calls)
+        except OSError as fault:
+            return destination_error(destination.uri, fault)
+
+    return calls.outcome("download", attempt)
+
+
+def _once(destination: Destination, target: MediaTarget, announced: _Announced, calls: Calls) -> DownloadedMedia | Dialog360Error:
+    max_bytes = LARGEST_MAX_BYTES if announced.size_bytes is None else announced.size_bytes
+    with destination.stage() as staged:
+        meter = _Meter(staged.file)
+        answer = calls.api.download(target, meter, max_bytes=max_bytes)
+        if isinstance(answer, Dialog360Error):
+            return answer
+        reason = _flaw(meter, announced, read_mime_type(answer.headers.get("content-type")), max_bytes)
+        if reason is not None:
+            return DownloadCorruptError(uri=destination.uri, reason=reason)
+        staged.publish()
+    mime_type = announced.mime_type or read_content(Sample(meter.head, meter.size_bytes)).mime_type
+    return DownloadedMedia(destination.uri, meter.size_bytes, meter.sha256, mime_type)
+
+
+def _flaw(meter: _Meter, announced: _Announced, content_type: str | None, max_bytes: int) -> str | None:
+    """What keeps the received bytes from being the announced file; None where nothing does."""
+    if meter.size_bytes > max_bytes:
+        return f"it is longer than the {max_bytes} bytes that were expected"
+    if announced.size_bytes is not None and meter.size_bytes != announced.size_bytes:
+        return f"it has {meter.size_bytes} bytes instead of {announced.size_bytes}"
+    if announced.sha256 is not None:
+        return None if meter.sha256 == announced.sha256 else "its sha256 is not the one that was announced"
+    # Nothing to compare with: at least refuse what is plainly an error page.
+    if not meter.size_bytes:
+        return "it is empty"
+    markup = meter.head.lstrip()[:1] == b"<"
+    if content_type in {"text/html", "application/json"} or markup:
+        return "it is an error page, not a file"
+    return None

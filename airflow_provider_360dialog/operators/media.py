@@ -1,0 +1,184 @@
+"""The four calls as operators, one file each (delete: one id or many).
+
+Arguments are stored untouched and judged in ``execute``, after templates are rendered. No argument takes an API key or a media
+URL: rendered arguments are stored and shown by Airflow.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_360dialog.exceptions import CallError
+from airflow_provider_360dialog.operators.base import Dialog360Operator
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from datetime import datetime
+
+    from airflow.sdk import Context, ObjectStoragePath
+
+
+class Dialog360UploadMediaOperator(Dialog360Operator):
+    """Judge a file by its content and upload it.
+
+    XCom: ``media_id`` (digits, as text), ``sha256`` (hex), ``mime_type``, ``size_bytes`` (int), ``safe_until`` (ISO 8601, UTC),
+    ``reused`` (bool).
+
+    Args:
+        path: local path, ``file://`` or object storage URI (``s3://conn_id@bucket/key``), or an ``ObjectStoragePath``. Templated.
+        mime_type, filename, kind: your word for them; the content decides and disagreement fails the task. Templated.
+        valid_until: aware instant or ISO 8601 text until which the id must work; at most 29 days ahead. Templated.
+        dialog360_conn_id: the number that uploads; media ids belong to it. Templated.
+
+    Fails without retry where the file is unfit (all problems and remedies listed), unreadable, or refused by 360dialog.
+    """
+
+    template_fields: Collection[str] = ("path", "mime_type", "filename", "kind", "valid_until", "dialog360_conn_id")
+
+    def __init__(
+        self,
+        *,
+        path: str | ObjectStoragePath,
+        mime_type: str | None = None,
+        filename: str | None = None,
+        kind: str | None = None,
+        valid_until: datetime | str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.path = path
+        self.mime_type = mime_type
+        self.filename = filename
+        self.kind = kind
+        self.valid_until = valid_until
+
+    def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002 - Airflow's signature
+        """Upload; see the class for the result."""
+        with self.final_errors_fail():
+            uploaded = self.hook.upload(
+                self.path,
+                mime_type=self.mime_type,
+                filename=self.filename,
+                kind=self.kind,
+                valid_until=self.valid_until or None,
+            )
+        return {name: uploaded[name] for name in ("media_id", "sha256", "mime_type", "size_bytes", "safe_until", "reused")}
+
+
+class Dialog360FetchMediaUrlOperator(Dialog360Operator):
+    """Ask 360dialog what it says of a media id.
+
+    XCom: ``media_id``, ``mime_type``, ``sha256`` (hex), ``size_bytes`` (int), ``url_expires_at`` (ISO 8601, UTC); ``url`` only
+    with ``return_url=True``.
+
+    Args:
+        media_id: digits, as text. Templated.
+        return_url: put the download URL into XCom, where everybody who may read XComs can see it. It lives five minutes.
+        dialog360_conn_id: the number that owns the id. Templated.
+
+    Fails without retry where 360dialog does not know the id: asking again would cost the number's error budget.
+    """
+
+    template_fields: Collection[str] = ("media_id", "dialog360_conn_id")
+
+    def __init__(self, *, media_id: str, return_url: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.media_id = media_id
+        self.return_url = return_url
+
+    def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002 - Airflow's signature
+        """Fetch; see the class for the result."""
+        with self.final_errors_fail():
+            fetched = self.hook.fetch_media(self.media_id)
+        return {**fetched, "url": fetched.url.reveal()} if self.return_url else dict(fetched)
+
+
+class Dialog360DownloadMediaOperator(Dialog360Operator):
+    """Bring the file of a media id to its final name, verified and complete, or not at all.
+
+    XCom: ``uri``, ``size_bytes`` (int), ``sha256`` (hex), ``mime_type``.
+
+    Args:
+        destination: local path or object storage URI of one file. Templated.
+        media_id: digits, as text; the URL is fetched by the task itself. Templated.
+        sha256: hex or base64 to check against, besides what 360dialog announces. Templated.
+        overwrite: whether a file that stands there may be replaced.
+        dialog360_conn_id: the number that owns the id. Templated.
+    """
+
+    template_fields: Collection[str] = ("destination", "media_id", "sha256", "dialog360_conn_id")
+
+    def __init__(
+        self,
+        *,
+        destination: str | ObjectStoragePath,
+        media_id: str,
+        sha256: str | None = None,
+        overwrite: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.destination = destination
+        self.media_id = media_id
+        self.sha256 = sha256
+        self.overwrite = overwrite
+
+    def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002 - Airflow's signature
+        """Download; see the class for the result."""
+        with self.final_errors_fail():
+            return dict(
+                self.hook.download(self.destination, media_id=self.media_id, sha256=self.sha256 or None, overwrite=self.overwrite)
+            )
+
+
+class Dialog360DeleteMediaOperator(Dialog360Operator):
+    """Delete one media id or many.
+
+    XCom: ``requested``, ``deleted``, ``missing`` (ints), ``dry_run`` (bool). A dry run sends nothing and counts ``deleted`` and
+    ``missing`` as 0.
+
+    Args:
+        media_id: one id, or a list of them (also as a JSON list, which is how a template renders one). Templated.
+        ignore_missing: an id that is gone already counts as done; False fails the task on it.
+        dry_run: check and count the ids, and send nothing.
+        dialog360_conn_id: the number that owns the ids. Templated.
+
+    All ids are judged before the first is deleted. A task that failed half-way can simply run again.
+    """
+
+    template_fields: Collection[str] = ("media_id", "dialog360_conn_id")
+
+    def __init__(self, *, media_id: str | list[str], ignore_missing: bool = True, dry_run: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.media_id = media_id
+        self.ignore_missing = ignore_missing
+        self.dry_run_only = dry_run
+
+    def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002 - Airflow's signature
+        """Delete; see the class for the result."""
+        from airflow_provider_360dialog.api.identity import check_media_id
+
+        with self.final_errors_fail():
+            media_ids = [check_media_id(each) for each in dict.fromkeys(_listed(self.media_id))]
+            deleted = missing = 0
+            for media_id in [] if self.dry_run_only else media_ids:
+                if self.hook.delete(media_id, ignore_missing=self.ignore_missing):
+                    deleted += 1
+                else:
+                    missing += 1
+        self.log.info("%d ids: %d deleted, %d were gone already", len(media_ids), deleted, missing)
+        return {"requested": len(media_ids), "deleted": deleted, "missing": missing, "dry_run": self.dry_run_only}
+
+
+def _listed(value: Any) -> list[Any]:
+    """The ids of an argument that may be one id, a list, a lazy XCom sequence, or the text that a template made of a list."""
+    if isinstance(value, str):
+        text = value.strip()
+        if not text.startswith("["):
+            return [text]
+        try:
+            return list(json.loads(text.replace("'", '"')))
+        except ValueError:
+            raise CallError("media_id looks like a list but is not one; pass a list of ids, or its JSON.") from None
+    return [value] if isinstance(value, int) or value is None else list(value)
