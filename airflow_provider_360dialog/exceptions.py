@@ -225,7 +225,7 @@ class RedirectRefusedError(SetupError):
         self.operation, self.status, self.origin, self.reason = operation, status, _quoted(origin, 120), reason
         super().__init__(
             f"Refused to follow a redirect (HTTP {status} to {operation}) to {self.origin}: {reason}. "
-            "The API key was not sent there. Check the connection's host, and any proxy on the way."
+            "The API key goes to the connection's own host only. Check the connection's host, and any proxy on the way."
         )
 
 
