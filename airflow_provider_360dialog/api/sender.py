@@ -258,6 +258,8 @@ def _words(chain: list[BaseException], flight: Flight) -> str:
     for cause in chain:
         if isinstance(cause, DeadlineError):
             return f"{prefix}{cause}"
+    if time.monotonic() >= flight.ends_at:  # the last read was given no more time than was left
+        return f"{prefix}{DeadlineError()}"
     for cause in chain:
         if isinstance(cause, OSError) and cause.errno and cause.strerror and not isinstance(cause, requests.RequestException):
             return f"{prefix}{cause.strerror}"

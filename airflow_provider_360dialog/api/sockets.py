@@ -39,6 +39,9 @@ POOL_SIZE: Final = 32
 class DeadlineError(TimeoutError):
     """The exchange as a whole took too long."""
 
+    def __init__(self, words: str = "the deadline of the exchange has passed") -> None:
+        super().__init__(words)
+
 
 @dataclass
 class Flight:
@@ -62,7 +65,7 @@ class Flight:
         """
         left = self.ends_at - time.monotonic()
         if left <= 0:
-            raise DeadlineError("the deadline of the exchange has passed")
+            raise DeadlineError
         return left
 
     def check(self) -> None:

@@ -10,10 +10,10 @@ from email.policy import HTTP
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.wire import MemorySource
 
 from airflow_provider_360dialog.api.multipart import MultipartFile
 from airflow_provider_360dialog.exceptions import SourceChangedError, SourceUnreadableError, StorageFailedError
+from tests.support.wire import MemorySource
 
 
 def body_of(content: bytes, *, size_bytes: int | None = None) -> MultipartFile:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.wire import KEY, MemorySource, answering, channel, http
 
 from airflow_provider_360dialog import emulator
 from airflow_provider_360dialog.api.client import MediaApi
 from airflow_provider_360dialog.api.redirects import Hop, decide_hop
 from airflow_provider_360dialog.exceptions import RedirectRefusedError
+from tests.support.wire import KEY, MemorySource, answering, channel, http
 
 BASE = "https://waba-v2.360dialog.io"
 CDN = "media.example.com"
