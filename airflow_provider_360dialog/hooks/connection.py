@@ -145,9 +145,14 @@ class _Reader:
 
     def _base_url(self) -> str:
         text = (self._conn.host or DEFAULT_BASE_URL).strip()
-        scheme_field = (self._conn.schema or "").lower()
+        scheme = (self._conn.schema or "https").lower()
+        if scheme not in {"http", "https"}:
+            raise self._wrong(  # a URI such as dialog360://http://:KEY@host puts the key there: never show it
+                "schema",
+                "it is neither http nor https. In a URI, percent-encode the host: dialog360://:KEY@http%3A%2F%2Flocalhost%3A8360",
+            )
         if "://" not in text:
-            text = f"{scheme_field if scheme_field in {'http', 'https'} else 'https'}://{text}"
+            text = f"{scheme}://{text}"
         try:
             parts = urlsplit(text)
             port = parts.port or self._conn.port

@@ -22,6 +22,7 @@ class Dialog360Operator(BaseOperator):
     ui_color = "#e3f6ec"
 
     def __init__(self, *, dialog360_conn_id: str = Dialog360Hook.default_conn_name, **kwargs: Any) -> None:
+        kwargs.setdefault("multiple_outputs", True)  # so that upload.output["media_id"] is what it says
         super().__init__(**kwargs)
         self.dialog360_conn_id = dialog360_conn_id
 

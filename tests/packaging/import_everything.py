@@ -1,0 +1,15 @@
+"""Imports every module of the installed package. Run by scripts/test-wheel, where nothing but the wheel can be found."""
+
+import importlib
+import pkgutil
+from pathlib import Path
+
+import airflow_provider_360dialog
+
+assert "site-packages" in Path(airflow_provider_360dialog.__file__).parts, airflow_provider_360dialog.__file__
+names = [module.name for module in pkgutil.walk_packages(airflow_provider_360dialog.__path__, "airflow_provider_360dialog.")]
+for name in names:
+    if not name.endswith("__main__"):
+        importlib.import_module(name)
+assert len(names) > 10, names
+print(f"ok      import of {len(names)} modules")  # noqa: T201
