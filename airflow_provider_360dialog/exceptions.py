@@ -161,7 +161,8 @@ class ValidityOutOfReachError(CallError):
         self.valid_until, self.latest = valid_until, latest
         super().__init__(
             f"No media id can be promised until {valid_until.isoformat(timespec='seconds')}: ids live 30 days "
-            f"less a margin of 24 h, which today means {latest.isoformat(timespec='seconds')}. Upload later, or refresh nearer to the send."
+            f"less a margin of 24 h, which now means {latest.isoformat(timespec='seconds')}. "
+            "Upload later, or refresh nearer to the send."
         )
 
 

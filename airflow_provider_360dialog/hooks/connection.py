@@ -34,7 +34,8 @@ _WRONG_HOSTS: Final = {
 _FIELDS: Final = frozenset(
     {
         "phone_number_id", "throttle_policy", "uploads_per_second", "error_budget", "count_failed_uploads",
-        "extra_download_hosts", "connect_timeout_s", "idle_timeout_s", "total_timeout_s", "ca_bundle", "proxy", "allow_insecure_host",
+        "extra_download_hosts", "connect_timeout_s", "idle_timeout_s", "total_timeout_s", "ca_bundle", "proxy",
+        "allow_insecure_host",
     }
 )  # fmt: skip
 _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*")

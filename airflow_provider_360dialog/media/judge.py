@@ -41,7 +41,7 @@ def inspect(
         The verdict. ``ok`` is True where nothing forbids an upload; otherwise ``errors`` lists every reason with its remedy.
 
     Raises:
-        SourceUnreadableError, StorageFailedError: the source cannot be opened or read. A bad file is not an exception but a verdict.
+        SourceUnreadableError, StorageFailedError: the source cannot be read. A bad file is not an exception but a verdict.
     """
     try:
         sample, sha256 = _read(source)
