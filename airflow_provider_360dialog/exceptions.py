@@ -5,21 +5,25 @@ The branches say what the caller can do; the leaves say what happened::
     Dialog360Error
     |-- CallError                   mend the file or the call; retrying cannot help
     |   |-- MediaRejectedError      our judgement of the file: every problem and its remedy
-    |   |-- UploadRefusedError      360dialog's judgement: 400 or 413 to an upload
+    |   |-- UploadRefusedError      360dialog's judgement: 400, 413 or their like to an upload
     |   |-- RequestRefusedError     360dialog refused another request as malformed
     |   |-- MediaIdInvalidError     not a media id; no request was built
     |   |-- MediaUrlRefusedError    not a media URL that may be asked; no socket was opened
     |   |-- MediaUrlHiddenError     the query of a media URL did not survive serialisation
     |   |-- ValidityOutOfReachError  no upload lives as long as was asked for
     |   |-- SourceUnreadableError   the file to upload cannot be read
-    |   `-- DestinationError        the place to download to cannot be used
+    |   |-- DestinationError        the place to download to cannot be used
+    |   `-- DownloadTooLargeError   announced larger than WhatsApp media can be
     |-- SetupError                  mend the connection; retrying cannot help
     |   |-- ConnectionInvalidError  a field of the Airflow connection is wrong
     |   |-- KeyRefusedError         401: the API key is not, or no longer, valid
     |   |-- AccessRefusedError      403: the number or the account may not do this
     |   |-- RedirectRefusedError    the host wants us elsewhere; the key stays home
     |   |-- CertificateError        TLS cannot be trusted
-    |   `-- EndpointMissingError    404 where the API should be: wrong base URL or a proxy
+    |   |-- EndpointMissingError    404 where the API should be: wrong base URL or a proxy
+    |   |-- ChannelFrozenError      the number moved away; nothing is sent for it
+    |   |-- LedgerMissingError      there is no ledger to read yet
+    |   `-- LedgerRefusedError      the ledger must not be used as it is configured
     |-- WaitError                   wait until ``retry_at``
     |   `-- ThrottledError          360dialog said: too many
     |-- TransientError              try again
@@ -28,6 +32,7 @@ The branches say what the caller can do; the leaves say what happened::
     |   |-- ServerError             5xx
     |   |-- AnswerUnreadableError   a success that cannot be read
     |   |-- SourceChangedError      the file changed while it was sent
+    |   |-- LedgerUnavailableError  the ledger cannot be reached: nothing was sent
     |   |-- StorageFailedError      disk or object storage failed in a way that may pass
     |   |-- DownloadCorruptError    the bytes are not those that were announced
     |   `-- StoppedError            the task was told to stop
@@ -97,7 +102,7 @@ class MediaRejectedError(CallError):
 
 
 class UploadRefusedError(CallError):
-    """360dialog refused an upload (400 or 413). The same bytes would be refused again.
+    """360dialog refused an upload (400, 413 or their like). The same bytes would be refused again.
 
     Attributes:
         status: HTTP status. code: Meta's error code, if the answer had one. details: 360dialog's words.
@@ -117,8 +122,9 @@ class RequestRefusedError(CallError):
     def __init__(self, *, operation: str, status: int, code: int | None, details: str) -> None:
         self.operation, self.status, self.code, self.details = operation, status, code, _quoted(details)
         super().__init__(
-            f"360dialog refused to {operation} (HTTP {status}{_code(code)}): {self.details or 'no reason given'}. "
-            "Repeating the request would be refused again and may lock the number's retrieval."
+            f"360dialog refused a malformed request ({operation}, HTTP {status}{_code(code)}): "
+            f"{self.details or 'no reason given'}. "
+            "The same request would be refused again."
         )
 
 
@@ -182,6 +188,16 @@ class DestinationError(CallError):
         super().__init__(f"Cannot download to {self.uri!r}: {self.reason}.")
 
 
+class DownloadTooLargeError(CallError):
+    """A file is announced larger than WhatsApp media can be; nothing was downloaded. ``size_bytes``, ``max_bytes``."""
+
+    def __init__(self, *, size_bytes: int, max_bytes: int) -> None:
+        self.size_bytes, self.max_bytes = size_bytes, max_bytes
+        super().__init__(
+            f"The file is announced with {size_bytes:,} bytes; WhatsApp media have at most {max_bytes:,}. It was not downloaded."
+        )
+
+
 # --- mend the connection ------------------------------------------------------------------------------------------
 
 
@@ -198,23 +214,23 @@ class ConnectionInvalidError(SetupError):
 
 
 class KeyRefusedError(SetupError):
-    """401: the API key is missing, wrong, or was revoked by a newer one. ``operation``, ``details``."""
+    """401: the API key is missing, wrong, or was revoked by a newer one. ``operation``, ``status``, ``details``."""
 
-    def __init__(self, *, operation: str, details: str) -> None:
-        self.operation, self.details = operation, _quoted(details)
+    def __init__(self, *, operation: str, details: str, status: int = 401) -> None:
+        self.operation, self.status, self.details = operation, status, _quoted(details)
         super().__init__(
-            f"360dialog does not accept the API key (HTTP 401 to {operation}): {self.details or 'no reason given'}. "
+            f"360dialog does not accept the API key (HTTP {status} to {operation}): {self.details or 'no reason given'}. "
             "Generating a new key revokes the old one: put the current key into the connection's password."
         )
 
 
 class AccessRefusedError(SetupError):
-    """403: this number or account may not do this. ``operation``, ``code``, ``details``."""
+    """403: this number or account may not do this. ``operation``, ``status``, ``code``, ``details``."""
 
-    def __init__(self, *, operation: str, code: int | None, details: str) -> None:
-        self.operation, self.code, self.details = operation, code, _quoted(details)
+    def __init__(self, *, operation: str, code: int | None, details: str, status: int = 403) -> None:
+        self.operation, self.status, self.code, self.details = operation, status, code, _quoted(details)
         super().__init__(
-            f"360dialog refuses to {operation} for this number (HTTP 403{_code(code)}): {self.details or 'no reason given'}. "
+            f"360dialog refuses {operation} for this number (HTTP {status}{_code(code)}): {self.details or 'no reason given'}. "
             "Look at the number's status in the 360dialog Hub."
         )
 
@@ -242,14 +258,44 @@ class CertificateError(SetupError):
 
 
 class EndpointMissingError(SetupError):
-    """404 to an endpoint that always exists. ``operation``, ``origin``."""
+    """404 where the API should be: to an endpoint that always exists, or with a web page in the place of JSON. ``operation``."""
 
-    def __init__(self, *, operation: str, origin: str) -> None:
-        self.operation, self.origin = operation, origin
+    def __init__(self, *, operation: str) -> None:
+        self.operation = operation
         super().__init__(
-            f"{origin} has no such endpoint (HTTP 404 to {operation}). Is the connection's host the WhatsApp API of 360dialog "
+            f"The connection's host has no such endpoint (HTTP 404 to {operation}). Is it the WhatsApp API of 360dialog "
             "(https://waba-v2.360dialog.io), and is there a proxy in between?"
         )
+
+
+class ChannelFrozenError(SetupError):
+    """The number of a channel is not this account's any more. ``phone_number_id``, ``reason``."""
+
+    def __init__(self, *, phone_number_id: str, reason: str) -> None:
+        self.phone_number_id, self.reason = phone_number_id, _quoted(reason)
+        super().__init__(
+            f"Channel {phone_number_id} is frozen: {self.reason}. Nothing is sent and nothing is deleted for it. "
+            "A key of this very number on the connection thaws it."
+        )
+
+
+class LedgerMissingError(SetupError):
+    """There is no ledger to read. ``place``."""
+
+    def __init__(self, *, place: str) -> None:
+        self.place = place
+        super().__init__(
+            f"There is no ledger at {place} yet. The first upload makes one, and so does 'dialog360 ledger init'; "
+            "if there should be one, check [dialog360] ledger_conn_id and ledger_path."
+        )
+
+
+class LedgerRefusedError(SetupError):
+    """The ledger must not be used as it is. ``place``, ``reason``."""
+
+    def __init__(self, *, place: str, reason: str) -> None:
+        self.place, self.reason = place, _quoted(reason, 600)
+        super().__init__(f"The ledger at {place} cannot be used: {self.reason}.")
 
 
 # --- wait ---------------------------------------------------------------------------------------------------------
@@ -338,12 +384,20 @@ class SourceChangedError(TransientError):
         )
 
 
+class LedgerUnavailableError(TransientError):
+    """The ledger cannot be reached or is locked. ``place``, ``reason``. Without it nothing is sent."""
+
+    def __init__(self, *, place: str, reason: str) -> None:
+        self.place, self.reason = place, _quoted(reason)
+        super().__init__(f"The ledger at {place} cannot be reached ({self.reason}). Nothing is sent without it.")
+
+
 class StorageFailedError(TransientError):
     """Reading a source or writing a destination failed in a way that may pass (a full disk, an object store's 503)."""
 
     def __init__(self, *, uri: str, reason: str) -> None:
         self.uri, self.reason = _quoted(uri), _quoted(reason)
-        super().__init__(f"Storage failed at {self.uri!r}: {self.reason}. Nothing was left half-written.")
+        super().__init__(f"Storage failed at {self.uri!r}: {self.reason}. Nothing stands half-written under a final name.")
 
 
 class DownloadCorruptError(TransientError):
@@ -387,13 +441,14 @@ class MediaGoneError(GoneError):
 
 
 class MediaUrlExpiredError(GoneError):
-    """A media URL is past its five minutes and no media id was given to ask for a new one. ``status`` if it was tried."""
+    """A media URL is past its five minutes; there is no id to ask for a new one, or that has ended as well. ``status``."""
 
     def __init__(self, *, status: int | None = None) -> None:
         self.status = status
         seen = f" (HTTP {status})" if status else ""
         super().__init__(
-            f"The media URL is no longer valid{seen}: they live 5 minutes. Pass the media_id, so that a new one can be fetched."
+            f"The media URL is no longer valid{seen}: they live 5 minutes. With a media_id, a new one is fetched once; "
+            "where that ends the same way, the file is gone."
         )
 
 

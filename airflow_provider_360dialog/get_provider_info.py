@@ -51,6 +51,30 @@ def get_provider_info() -> dict[str, Any]:
                 "conn-fields": _connection_fields(),
             }
         ],
+        "config": {
+            "dialog360": {
+                "description": "Where the provider remembers media ids and rations calls: the ledger.",
+                "options": {
+                    "ledger_conn_id": _option(
+                        "Airflow connection (type postgres) of the ledger's PostgreSQL database. Needed as soon as tasks run on "
+                        "more than one host. Empty: a SQLite file.",
+                        "string",
+                        example="dialog360_ledger",
+                    ),
+                    "ledger_path": _option(
+                        "Absolute path of the ledger's SQLite file, on a local disk. Empty: dialog360/ledger.db in AIRFLOW_HOME.",
+                        "string",
+                        example="/var/lib/airflow/dialog360/ledger.db",
+                    ),
+                    "allow_single_host_ledger": _option(
+                        "Use SQLite although the executor or Kubernetes suggests several hosts. Right only where every task that "
+                        "uses the provider runs on one host.",
+                        "boolean",
+                        default="False",
+                    ),
+                },
+            }
+        },
     }
 
 
@@ -112,6 +136,7 @@ def _connection_fields() -> dict[str, dict[str, Any]]:
             type="number",
             minimum=0,
             exclusiveMinimum=0,
+            maximum=600,
             default=20,
         ),
         "total_timeout_s": _field(
@@ -120,6 +145,7 @@ def _connection_fields() -> dict[str, dict[str, Any]]:
             type="number",
             minimum=0,
             exclusiveMinimum=0,
+            maximum=3600,
             default=30,
         ),
         "ca_bundle": _field(
@@ -144,3 +170,7 @@ def _connection_fields() -> dict[str, dict[str, Any]]:
 
 def _field(label: str, description: str, **schema: object) -> dict[str, Any]:
     return {"label": label, "description": description, "schema": schema}
+
+
+def _option(description: str, type_: str, *, default: str | None = None, example: str | None = None) -> dict[str, Any]:
+    return {"description": description, "version_added": "0.1.0", "type": type_, "example": example, "default": default}

@@ -229,6 +229,13 @@ class Source(Protocol):
         """A new binary handle at the first byte."""
         ...
 
+    def stamp(self) -> str | None:
+        """What stands for its present content without reading it (an etag, or time and size).
+
+        None where that cannot be told, or where the file is so new that a change could go unnoticed.
+        """
+        ...
+
 
 class Staged(Protocol):
     """A download on its way: written, verified, and only then published."""

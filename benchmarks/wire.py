@@ -132,9 +132,14 @@ def _one(operation: str, base_url: str, path: Path) -> None:
     from airflow_provider_360dialog.jobs.calls import Calls
     from airflow_provider_360dialog.jobs.retrieve import download
     from airflow_provider_360dialog.jobs.upload import upload
+    from airflow_provider_360dialog.ledger.channel import ChannelLedger
+    from airflow_provider_360dialog.ledger.channels import Channels
+    from airflow_provider_360dialog.ledger.store import Store
     from airflow_provider_360dialog.ports import Channel
 
-    calls = Calls(MediaApi(Channel(api_key=KEY, base_url=base_url)))
+    store = Store(f"sqlite:///{path.parent}/ledger-{os.getpid()}.db").open()
+    identity = Channels(store).bind(api_key=KEY, conn_id="benchmark", origin=base_url, phone_number_id="1")
+    calls = Calls(MediaApi(Channel(api_key=KEY, base_url=base_url)), ChannelLedger(store, lambda: identity))
     if operation == "send":
         print(upload(LocalSource(path), calls=calls).media_id)
         return

@@ -44,6 +44,7 @@ class Canary:
         self.handed_out: Counter[str] = Counter()
         self.found: list[str] = []
         self.test = "before the first test"
+        self.folders: set[str] = set()
         self.errors: list[Dialog360Error] = []
         self.watched_numbers: set[tuple[int, str]] = set()
         for key in (KEY, *ALSO_WATCHED):
@@ -134,6 +135,7 @@ _PATCH = pytest.StashKey[pytest.MonkeyPatch]()
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     CANARY.test = item.nodeid
+    CANARY.folders.add(item.nodeid.rpartition("::")[0].rpartition("/")[0] + "/")
     logging.getLogger().setLevel(logging.DEBUG)  # each time: Airflow configures logging when it is imported
     for name in _NOISE:
         logging.getLogger(name).setLevel(logging.INFO)
@@ -179,12 +181,11 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 
 def _is_whole_suite(session: pytest.Session) -> bool:
-    """Whether every test of the folders that use secrets was to run, with output captured."""
+    """Whether the folders that use secrets were run, all of them and unfiltered, with output captured."""
     config = session.config
     narrowed = config.option.keyword or config.option.markexpr or config.option.deselect or "::" in " ".join(config.args)
     stopped = session.shouldstop or session.shouldfail or config.option.collectonly or config.option.capture == "no"
-    ids = [item.nodeid for item in session.items]
-    return not narrowed and not stopped and all(any(each.startswith(folder) for each in ids) for folder in _WHOLE_SUITE)
+    return not narrowed and not stopped and set(_WHOLE_SUITE) <= CANARY.folders
 
 
 class Number:

@@ -35,3 +35,11 @@ def pytest_unconfigure() -> None:
 def checkout() -> Path:
     """The root of the checkout."""
     return Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def own_ledger(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Each test has a ledger of its own, at this path, once something writes to it."""
+    path = tmp_path_factory.mktemp("ledger") / "ledger.db"
+    monkeypatch.setenv("AIRFLOW__DIALOG360__LEDGER_PATH", str(path))
+    return path

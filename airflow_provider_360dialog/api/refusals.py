@@ -68,7 +68,7 @@ def read_refusal(
     if status >= 500 or status == 408:
         return ServerError(operation=operation, status=status, details=details, retry_after_s=retry_after_s)
     if status == 401 or (status in {400, 403} and code in _BAD_KEY_CODES):
-        return KeyRefusedError(operation=operation, details=details)
+        return KeyRefusedError(operation=operation, details=details, status=status)
     if status == 403:
         return AccessRefusedError(operation=operation, code=code, details=details)
     if 400 <= status < 500:
@@ -79,11 +79,11 @@ def read_refusal(
 def _read_4xx(operation: Operation, answer: Answer, code: int | None, details: str, media_id: str) -> Dialog360Error:
     status = answer.status
     if status == 404 and (operation in {"upload", "health"} or (operation != "download" and _is_markup(answer))):
-        return EndpointMissingError(operation=operation, origin="the connection's host")
+        return EndpointMissingError(operation=operation)
     if operation == "upload":
         return UploadRefusedError(status=status, code=code, details=details)
     if status == 400 and code in {None, 33} | _THROTTLE_CODES and _ACCOUNT.search(details):
-        return AccessRefusedError(operation=operation, code=code, details=details)
+        return AccessRefusedError(operation=operation, code=code, details=details, status=status)
     if operation == "download" and status in {400, 404, 410}:
         return MediaUrlExpiredError(status=status)
     if operation in {"fetch", "delete"} and (status in {404, 410} or (status == 400 and code in {None, 33, 100})):

@@ -1,7 +1,7 @@
 """When the same call is made again within a task. `tenacity` counts and sleeps; the rules are a table.
 
 Only faults that can pass are repeated: no connection, a cut-off exchange, 5xx, an unreadable success, a throttle that says how
-long. A plain 400, 401, 403 or 404 is never sent twice. A failed GET costs error budget, so those are repeated once at most.
+long. A plain 400, 401, 403 or 404 is never sent twice. An answer that may cost error budget is asked for once more at most.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ log = logging.getLogger(__name__)
 LONGEST_WAIT_S: Final = 60.0
 _LONGEST_CALL_S: Final = 600.0
 
-# How many further attempts each fault is worth (needs F30 to F47). An unreachable host saw nothing, so it costs nothing.
+# How many further attempts each fault is worth (needs F30 to F47), counted over all faults of one call: what comes after three
+# attempts is repeated only where its own number is higher. An unreachable host saw nothing, so it costs nothing.
 FURTHER_ATTEMPTS: Final[Mapping[Operation, Mapping[type[Dialog360Error], int]]] = {
     "upload": {
         UnreachableError: 5,

@@ -6,6 +6,7 @@ import os
 import ssl
 import time
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import quote
 
@@ -36,6 +37,10 @@ _SLOWEST_BYTES_PER_S: Final = 50_000
 _CRAWL_BYTES: Final = 300_000
 _CRAWL_S: Final = 30.0
 _SECRET_MIN_CHARS: Final = 5
+
+
+class _BundleError(Exception):
+    """The certificates to trust cannot be read."""
 
 
 class Sink(Protocol):
@@ -146,7 +151,7 @@ class Sender:
                 return self._read(response, hop, sink if 200 <= status < 300 else None, max_bytes)
             finally:
                 response.close()  # back to the pool where it was read to its end
-        except (requests.RequestException, HTTPError, EncodingError, DeadlineError) as caught:
+        except (requests.RequestException, HTTPError, EncodingError, DeadlineError, _BundleError) as caught:
             fault = caught
         # Built outside the except block, so that no traceback leads back to objects that hold the key or a media URL.
         return _read_fault(request, hop.origin, status, fault, flight)
@@ -170,6 +175,8 @@ class Sender:
             self._adapter, self._pid = OurAdapter(), os.getpid()
         channel = self._channel
         proxies = {"http": channel.proxy, "https": channel.proxy} if channel.proxy else {}
+        if channel.ca_bundle is not None and not Path(channel.ca_bundle).is_file():
+            raise _BundleError("the file of the CA bundle is not there")  # requests would raise a bare OSError
         return self._adapter.send(
             prepared,
             stream=True,
@@ -230,6 +237,8 @@ def _read_fault(request: ApiRequest, origin: str, status: int, fault: Exception,
     """Which error a failed exchange stands for. The words are ours: library texts hold paths and queries."""
     if isinstance(fault, EncodingError):
         return AnswerUnreadableError(operation=request.operation, status=status, reason=str(fault))
+    if isinstance(fault, _BundleError):
+        return CertificateError(origin=origin, reason=str(fault))
     chain = list(_causes(fault))
     if isinstance(fault, requests.exceptions.SSLError) and not any(isinstance(c, ssl.SSLEOFError) for c in chain):
         return CertificateError(origin=origin, reason=_tls_words(chain))

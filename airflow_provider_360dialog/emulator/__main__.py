@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from airflow_provider_360dialog.emulator.server import DEFAULT_KEY, DEFAULT_NUMBER_ID, build_server, listen, open_state
+from airflow_provider_360dialog.emulator.server import DEFAULT_KEY, build_server, listen, open_state
 from airflow_provider_360dialog.emulator.settings import BlockedAnswer, ErrorShape, Profile, Settings
 
 
@@ -18,7 +18,7 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
     add("--port", type=int, default=8360, help="port, 0 for a free one (default %(default)s)")
-    add("--number-id", default=DEFAULT_NUMBER_ID, help="first phone number id (default %(default)s)")
+    add("--number-id", help="first phone number id (default: a new one each time; with --data always the same)")
     add("--key", default=DEFAULT_KEY, help="its key (default %(default)s)")
     add("--data", type=Path, help="folder that remembers numbers, media and bytes over a restart")
     add("--any-key", action="store_true", help="an unknown key opens a new number instead of a 401")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_360dialog.emulator.server import DEFAULT_KEY, DEFAULT_NUMBER_ID, build_server, listen, open_state
+from airflow_provider_360dialog.emulator.server import DEFAULT_KEY, build_server, listen, open_state
 from airflow_provider_360dialog.emulator.settings import Settings
 from airflow_provider_360dialog.emulator.state import DEFAULT_DISPLAY_PHONE, Media, State
 
@@ -130,7 +130,7 @@ def running(
     port: int = 0,
     *,
     host: str = "127.0.0.1",
-    number_id: str = DEFAULT_NUMBER_ID,
+    number_id: str | None = None,
     key: str = DEFAULT_KEY,
     data_dir: Path | None = None,
     **settings: Any,
@@ -140,7 +140,7 @@ def running(
     Args:
         port: Port; 0 takes a free one.
         host: Address to listen on.
-        number_id: The first number.
+        number_id: The first number; None for one that no other emulator has had (with `data_dir`: always the same).
         key: Its key.
         data_dir: Where to remember things; a temporary folder without it.
         **settings: Fields of `Settings` (`profile="strict"`, `error_shape="C"`, `service_s=0.8`, ...).

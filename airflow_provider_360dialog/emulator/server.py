@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import socket
 import time
 from collections.abc import Callable
@@ -56,8 +57,14 @@ def build_app(state: State) -> ASGIApp:
     return app
 
 
-def open_state(settings: Settings, *, number_id: str, key: str, data_dir: Path | None = None) -> State:
-    """Return a state that has its first number, from an earlier run or new."""
+def open_state(settings: Settings, *, number_id: str | None, key: str, data_dir: Path | None = None) -> State:
+    """Return a state that has its first number, from an earlier run or new.
+
+    Without a folder nothing outlives this state, so it gets a number that no other has had: a client that remembers media ids
+    by number must not take this one for another.
+    """
+    if number_id is None:
+        number_id = DEFAULT_NUMBER_ID if data_dir is not None else f"1{secrets.randbelow(10**14):014d}"
     state = State(settings, data_dir)
     if not state.numbers:
         state.add_number(number_id, key, DEFAULT_DISPLAY_PHONE)

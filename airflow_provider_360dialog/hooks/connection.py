@@ -9,6 +9,7 @@ import ipaddress
 import json
 import logging
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from urllib.parse import urlsplit
 
@@ -95,7 +96,7 @@ class _Reader:
                 idle_s=self._number("idle_timeout_s", 20.0, most=600),
                 total_s=self._number("total_timeout_s", 30.0, most=3600),
             ),
-            ca_bundle=self._text("ca_bundle"),
+            ca_bundle=self._ca_bundle(),
             proxy=self._proxy(),
         )
 
@@ -114,16 +115,18 @@ class _Reader:
             try:
                 data = json.loads(data["__extra__"])
             except (TypeError, ValueError):
-                raise self._wrong("extra", "its '__extra__' is not a JSON object") from None
+                data = None
+            if not isinstance(data, dict):
+                raise self._wrong("extra", "its '__extra__' is not a JSON object")
         for name, value in data.items():
             self._check_extra(str(name), value)
         return {name: value for name, value in data.items() if value is not None and value != ""}
 
     def _check_extra(self, name: str, value: Any) -> None:
         if name not in _FIELDS:
-            if _KEY_LIKE_NAME.search(name) or _holds_key(value):
+            if _KEY_LIKE_NAME.search(name) or _holds_key(value) or _holds_key(name):
                 raise self._wrong(
-                    f"extra: {_printable(name)}",
+                    "extra" if _holds_key(name) else f"extra: {_printable(name)}",
                     "this looks like an API key. Put it into the password, which Airflow encrypts and masks, and nowhere else",
                 )
             known = ", ".join(sorted(_FIELDS))
@@ -153,12 +156,14 @@ class _Reader:
                 "it is neither http nor https. In a URI, percent-encode the host: dialog360://:KEY@http%3A%2F%2Flocalhost%3A8360",
             )
         if "://" not in text:
-            text = f"{scheme}://{text}"
+            text = f"{scheme}://[{text}]" if _is_address(text) and ":" in text else f"{scheme}://{text}"
         try:
             parts = urlsplit(text)
             port = parts.port or self._conn.port
         except ValueError:
             raise self._wrong("host", f"it is not a base URL such as {DEFAULT_BASE_URL}") from None
+        if port is not None and not 0 < port < 65536:
+            raise self._wrong("port", "it has to be a number from 1 to 65535, or empty")
         host = (parts.hostname or "").removesuffix(".")
         if "@" in parts.netloc:
             raise self._wrong("host", "it names a user; the API key belongs into the password")
@@ -215,12 +220,22 @@ class _Reader:
                 raise self._wrong("extra: extra_download_hosts", "list host names only, without scheme, port, path or wildcard")
         return names
 
+    def _ca_bundle(self) -> str | None:
+        path = self._text("ca_bundle")
+        if path is not None and not Path(path).is_file():
+            raise self._wrong("extra: ca_bundle", "there is no such file here; it has to be on every worker, at the same path")
+        return path
+
     def _proxy(self) -> str | None:
         proxy = self._text("proxy")
         if proxy is None:
             return None
-        parts = urlsplit(proxy)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        try:
+            parts = urlsplit(proxy)
+            is_url = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        except ValueError:
+            is_url = False
+        if not is_url:
             raise self._wrong("extra: proxy", "it is not a proxy URL such as http://proxy.example.com:3128")
         if "@" in parts.netloc:
             raise self._wrong("extra: proxy", "it holds a user or a password, and 'extra' is no place for secrets")

@@ -6,17 +6,25 @@ It resolves the connection and paths, hands the work to `jobs`, and re-reads the
 from __future__ import annotations
 
 import threading
+from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.sdk import BaseHook
 from airflow.sdk.log import mask_secret
 
-from airflow_provider_360dialog.exceptions import CallError, Dialog360Error, KeyRefusedError
+from airflow_provider_360dialog.exceptions import (
+    AccessRefusedError,
+    CallError,
+    ChannelFrozenError,
+    Dialog360Error,
+    KeyRefusedError,
+    StoppedError,
+)
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
-    from datetime import datetime
 
     from airflow.sdk import ObjectStoragePath
 
@@ -56,22 +64,20 @@ class Dialog360Hook(BaseHook):
         super().__init__(**kwargs)
         self.dialog360_conn_id = dialog360_conn_id
         self._stop = threading.Event()
+        self._lock = threading.Lock()
         self._channel: Channel | None = None
+        self._asked_about: Channel | None = None
         self._calls: Calls | None = None
 
     def get_conn(self) -> Calls:
-        """The channel's wire, made once from the connection.
+        """The channel's wire and ledger, made once from the connection.
 
         Raises:
             ConnectionInvalidError: names the field of the connection that is wrong.
+            LedgerUnavailableError, LedgerRefusedError: without the ledger nothing is sent.
         """
-        if self._calls is None:
-            from airflow_provider_360dialog.api.client import MediaApi
-            from airflow_provider_360dialog.jobs.calls import Calls
-
-            self._channel = self._read_channel()
-            self._calls = Calls(MediaApi(self._channel), stop=self._stop)
-        return self._calls
+        with self._lock:
+            return self._connected()
 
     def upload(
         self,
@@ -90,26 +96,26 @@ class Dialog360Hook(BaseHook):
             mime_type: the caller's word for its type; None lets the content decide. Disagreement is an error.
             filename: the name to send; None for the file's own. It is made safe and gets the right extension.
             kind: image, video, audio, document or sticker; None follows the type.
-            valid_until: aware instant (or its ISO 8601 text) until which the id must work; at most 29 days from now.
-            reuse: whether an earlier upload of the same file may answer. There is none to answer yet: see ``reused``.
+            valid_until: aware instant (or its ISO 8601 text) until which the id must work, at most 29 days ahead; None: a week.
+            reuse: whether an earlier upload of the same bytes and type may answer, if its id is safe for long enough. False
+                uploads in any case, and what answered before retires beside the new id.
 
         Returns:
             ``media_id`` (digits, as text), ``sha256`` (hex), ``mime_type``, ``size_bytes``, ``uploaded_at`` and ``safe_until``
-            (aware UTC), ``reused`` (False: this version uploads each time).
+            (aware UTC), ``reused`` (True where the ledger had an id and nothing was sent).
 
         Raises:
             MediaRejectedError: the file is unfit; every problem and its remedy is listed, nothing was sent.
             SourceUnreadableError: it cannot be read.
             Dialog360Error: see the tree in `airflow_provider_360dialog.exceptions`.
         """
-        del reuse  # the ledger, which could answer, comes with a later version
         from airflow_provider_360dialog.hooks.places import source_at
         from airflow_provider_360dialog.jobs.upload import upload
 
         until = _instant(valid_until)
         return self._with_current_key(
             lambda calls: upload(
-                source_at(source), calls=calls, mime_type=mime_type, filename=filename, kind=kind, valid_until=until
+                source_at(source), calls=calls, mime_type=mime_type, filename=filename, kind=kind, valid_until=until, reuse=reuse
             )
         )
 
@@ -122,8 +128,12 @@ class Dialog360Hook(BaseHook):
 
         return inspect(source_at(source), mime_type=mime_type, filename=filename, kind=kind)
 
-    def fetch_media(self, media_id: str) -> FetchedMedia:
+    def fetch_media(self, media_id: str, *, ask_again: bool = False) -> FetchedMedia:
         """Ask for the download URL of a media id. A failure counts against the number's error budget at 360dialog.
+
+        Args:
+            media_id: digits, as text.
+            ask_again: send the request even where the ledger knows that 360dialog has refused this id.
 
         Returns:
             ``media_id``, ``url`` (its query is shown by ``url.reveal()`` only), ``mime_type``, ``sha256`` (hex), ``size_bytes``,
@@ -138,7 +148,7 @@ class Dialog360Hook(BaseHook):
         from airflow_provider_360dialog.jobs.retrieve import fetch
         from airflow_provider_360dialog.ports import MediaUrl
 
-        fetched = self._with_current_key(lambda calls: fetch(media_id, calls=calls))
+        fetched = self._with_current_key(lambda calls: fetch(media_id, calls=calls, ask_again=ask_again))
         return replace(fetched, url=MediaUrl(fetched.url.reveal(), on_reveal=mask_secret))
 
     def download(
@@ -149,6 +159,7 @@ class Dialog360Hook(BaseHook):
         url: MediaUrl | str | None = None,
         sha256: str | None = None,
         overwrite: bool = False,
+        ask_again: bool = False,
     ) -> DownloadedMedia:
         """Bring a file to ``destination``: size and sha256 are checked, and only then it takes its final name.
 
@@ -158,6 +169,7 @@ class Dialog360Hook(BaseHook):
             url: a media URL from `fetch_media` or a webhook, tried first.
             sha256: hex or base64 to check against, besides what 360dialog announces.
             overwrite: whether a file that stands there may be replaced.
+            ask_again: ask for a URL even where the ledger knows that 360dialog has refused this id.
 
         Returns:
             ``uri``, ``size_bytes``, ``sha256`` (hex), ``mime_type``.
@@ -172,7 +184,9 @@ class Dialog360Hook(BaseHook):
 
         text = url if url is None or isinstance(url, str) else url.reveal()
         place = destination_at(destination, overwrite=overwrite)
-        return self._with_current_key(lambda calls: download(place, calls=calls, media_id=media_id, url=text, sha256=sha256))
+        return self._with_current_key(
+            lambda calls: download(place, calls=calls, media_id=media_id, url=text, sha256=sha256, ask_again=ask_again)
+        )
 
     def delete(self, media_id: str, *, ignore_missing: bool = True) -> bool:
         """Delete a media id: True where it was there, False where it was gone already.
@@ -188,13 +202,34 @@ class Dialog360Hook(BaseHook):
 
         return self._with_current_key(lambda calls: delete(media_id, calls=calls, ignore_missing=ignore_missing))
 
+    def mark_used(self, media_id: str, *, trust_last_use: bool = False) -> bool:
+        """Record that a message with this id was sent: False where the id is not on record.
+
+        Args:
+            media_id: digits, as text.
+            trust_last_use: prolong ``safe_until`` to 29 days from now. 360dialog's page promises "30 days after last use", Meta's
+                only 30 days after upload, so by default a use is recorded and promises nothing.
+        """
+        from airflow_provider_360dialog.api.identity import check_media_id
+
+        return self.get_conn().ledger.uploads.mark_used(check_media_id(media_id), trust_last_use=trust_last_use)
+
     def health(self) -> Health:
-        """``GET /health_status``: the number's state in 360dialog's words. Costs no error budget.
+        """``GET /health_status``: the number's state in 360dialog's words. Costs no error budget and needs no ledger.
 
         Returns:
             ``status`` (AVAILABLE, LIMITED, BLOCKED), ``phone_number_id``, ``entities`` (type -> status), ``notes``.
         """
-        return self._with_current_key(lambda calls: calls.result("health", calls.api.health))
+        from airflow_provider_360dialog.api.client import MediaApi
+
+        api = MediaApi(self._read_channel())
+        try:
+            outcome = api.health()
+        finally:
+            api.close()
+        if isinstance(outcome, Dialog360Error):
+            raise outcome
+        return outcome
 
     def test_connection(self) -> tuple[bool, str]:
         """For the test button: whether the key works, and in words what 360dialog says of the number."""
@@ -222,22 +257,71 @@ class Dialog360Hook(BaseHook):
             mask_secret(conn.password)
         return read_connection(conn)
 
+    def _connected(self, channel: Channel | None = None) -> Calls:
+        """What `get_conn` gives; with ``channel``, made anew. Called with the lock held."""
+        if self._calls is None or channel is not None:
+            from airflow_provider_360dialog.api.client import MediaApi
+            from airflow_provider_360dialog.hooks.ledger import ledger_store
+            from airflow_provider_360dialog.jobs.calls import Calls
+            from airflow_provider_360dialog.jobs.identify import identify
+            from airflow_provider_360dialog.ledger.channel import ChannelLedger
+
+            channel = channel or self._read_channel()
+            api, store = MediaApi(channel), ledger_store().open()
+            whose = partial(identify, channel, api=api, store=store, conn_id=self.dialog360_conn_id)
+            task, try_number = _task()
+            ledger = ChannelLedger(store, whose, task=task, try_number=try_number)
+            self._channel, self._calls = channel, Calls(api, ledger, stop=self._stop)
+        return self._calls
+
     def _with_current_key(self, call: Callable[[Calls], T]) -> T:
-        """Call; where the key was refused, read the connection once more, and call again if somebody has put a new key there."""
-        calls = self.get_conn()
-        refused: KeyRefusedError
+        """Call; where key or access was refused, read the connection once more, and go on if somebody has put a new key there.
+
+        Where the key is still the same, the number may have moved away: then the channel is frozen.
+        """
+        if self._stop.is_set():
+            raise StoppedError(operation="call 360dialog")
+        with self._lock:
+            calls, used = self._connected(), self._channel
+        refused: Dialog360Error
         try:
             return call(calls)
-        except KeyRefusedError as error:
+        except (KeyRefusedError, AccessRefusedError) as error:
             refused = error
-        before, self._calls = self._channel, None
-        calls = self.get_conn()
-        if self._channel is None or before is None or self._channel.api_key == before.api_key:
-            raise refused
-        self.log.warning(
-            "the API key of connection %r was refused and has been replaced meanwhile: going on", self.dialog360_conn_id
-        )
+        with self._lock:
+            if self._channel is used:  # else another thread has been here already
+                channel = self._read_channel()
+                if used is None or channel.api_key == used.api_key:
+                    raise self._moved(calls, used) or refused
+                self._connected(channel)
+                calls.api.close()
+                self.log.warning(
+                    "the API key of connection %r was refused and has been replaced: going on", self.dialog360_conn_id
+                )
+            calls = self._connected()
         return call(calls)
+
+    def _moved(self, calls: Calls, used: Channel | None) -> ChannelFrozenError | None:
+        """Whether the number has moved away; asked once for each key that was refused, and not where it never had a number."""
+        from airflow_provider_360dialog.jobs.identify import freeze_if_moved
+
+        if self._asked_about is used or not calls.ledger.is_identified:
+            return None
+        self._asked_about = used
+        identity = calls.ledger.identity
+        reason = freeze_if_moved(identity, api=calls.api, store=calls.ledger.store)
+        return None if reason is None else ChannelFrozenError(phone_number_id=identity.phone_number_id, reason=reason)
+
+
+def _task() -> tuple[str | None, int]:
+    """Airflow's name for the running task, the same in all its tries, and the try; None outside of a task."""
+    from airflow.sdk import get_current_context
+
+    try:
+        ti = get_current_context()["ti"]
+    except RuntimeError:
+        return None, 0
+    return f"{ti.dag_id}/{ti.run_id}/{ti.task_id}/{ti.map_index}", ti.try_number
 
 
 def _instant(value: datetime | str | None) -> datetime | None:
@@ -245,16 +329,15 @@ def _instant(value: datetime | str | None) -> datetime | None:
         return None
     import pendulum
 
+    instant: object = value
     if isinstance(value, str):
         try:
-            parsed = pendulum.parse(value, exact=True)
+            instant = pendulum.parse(value, exact=True, tz=None)
         except ValueError:
-            parsed = None
-        if not isinstance(parsed, pendulum.DateTime):
-            raise CallError(f"valid_until is not an ISO 8601 instant such as 2026-12-01T09:00:00+01:00: {value[:60]!r}")
-        return parsed
-    if value.tzinfo is None:
-        raise CallError(
-            "valid_until has no time zone; pass an aware datetime, such as pendulum.datetime(2026, 12, 1, tz='Europe/Berlin')."
-        )
-    return value
+            instant = None
+    if isinstance(instant, datetime) and instant.tzinfo is not None:
+        return instant
+    raise CallError(
+        f"valid_until has to be an instant with a time zone, not {str(value)[:60]!r}: "
+        "an aware datetime, or text such as 2026-12-01T09:00:00+01:00."
+    )

@@ -11,10 +11,11 @@ import re
 import secrets
 import stat
 import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self, cast
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from airflow_provider_360dialog.exceptions import (
     DestinationError,
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
 _BLOCK_BYTES: Final = 8 * 1024 * 1024
 """Block of an object store's reader and writer. Their own default of 50 MiB costs 150 MB and more for one large file."""
 
+_FRESH_S: Final = 2.0
+
+_WITH_BUCKETS: Final = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss"})
+
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _SECRETIVE = re.compile(r"\?\S+")
 
@@ -48,13 +53,11 @@ def source_at(place: object) -> Source:
     Raises:
         SourceUnreadableError: not a place that files can be read from.
     """
-    local, uri = _local_path(place)
-    if local is not None:
-        return LocalSource(local)
     try:
-        return ObjectSource(_object_path(place))
+        local = _local_path(place)
+        return ObjectSource(_object_path(place)) if local is None else LocalSource(local)
     except Exception as fault:
-        raise SourceUnreadableError(uri=uri, reason=_said(fault)) from fault
+        raise SourceUnreadableError(uri=_shown(str(place)), reason=_said(fault)) from fault
 
 
 def destination_at(place: object, *, overwrite: bool) -> Destination:
@@ -66,44 +69,57 @@ def destination_at(place: object, *, overwrite: bool) -> Destination:
     Raises:
         DestinationError: not a place that files can be written to.
     """
-    local, uri = _local_path(place)
-    if local is not None:
-        return LocalDestination(local, overwrite=overwrite)
     try:
-        return ObjectDestination(_object_path(place), overwrite=overwrite)
+        local = _local_path(place)
+        if local is not None:
+            return LocalDestination(local, overwrite=overwrite)
+        path = _object_path(place)
     except Exception as fault:
-        raise DestinationError(uri=uri, reason=_said(fault)) from fault
+        raise DestinationError(uri=_shown(str(place)), reason=_said(fault)) from fault
+    if not path.name or str(place).endswith("/"):
+        raise DestinationError(uri=_shown(str(place)), reason="it is a folder; give the name of a file")
+    return ObjectDestination(path, overwrite=overwrite)
 
 
-def _local_path(place: object) -> tuple[Path | None, str]:
+def _local_path(place: object) -> Path | None:
+    """The path of a place on this machine; None for an object store.
+
+    Raises:
+        ValueError: neither.
+    """
     if isinstance(place, Path):
-        return place.expanduser().absolute(), str(place)
-    text = (
-        os.fspath(cast("os.PathLike[str]", place)) if isinstance(place, os.PathLike) and "://" not in str(place) else str(place)
-    )
+        return place.expanduser().absolute()
+    if getattr(place, "protocol", None) in {"file", "local"}:  # an ObjectStoragePath, whose path is as it is
+        return Path(str(getattr(place, "path", ""))).absolute()
+    text = str(place)
+    if not text.strip() or "\0" in text:
+        raise ValueError("it is not a path")
     found = _SCHEME.match(text)
     if found is None:
-        if not text.strip() or "\0" in text:
-            raise SourceUnreadableError(uri=text, reason="it is not a path")
-        return Path(text).expanduser().absolute(), text
+        return Path(text).expanduser().absolute()
     scheme = found[1].lower()
     if scheme == "file":
-        parts = urlsplit(text)
-        return Path(unquote(parts.path)) if parts.netloc in {"", "localhost"} else Path(
-            "/", parts.netloc, unquote(parts.path)
-        ), text
-    shown = _shown(text)
+        return _file_uri_path(text)
     if scheme in {"http", "https"}:
-        raise SourceUnreadableError(
-            uri=shown, reason="web addresses are not read from or written to; use a path or an object store"
-        )
-    return None, shown
+        raise ValueError("web addresses are not read from or written to; use a path or an object store")
+    return None
+
+
+def _file_uri_path(uri: str) -> Path:
+    host, slash, rest = uri[len("file://") :].partition("/")
+    if any(mark in uri for mark in "?#"):
+        raise ValueError("a file URI with '?' or '#' is ambiguous: percent-encode them (%3F, %23), or give a plain path")
+    if host not in {"", "localhost"} or not slash:
+        raise ValueError("a file URI names a file of this machine: file:///absolute/path")
+    return Path("/" + unquote(rest))
 
 
 def _object_path(place: object) -> ObjectStoragePath:
     from airflow.sdk import ObjectStoragePath
 
-    return place if isinstance(place, ObjectStoragePath) else ObjectStoragePath(str(place))
+    path = place if isinstance(place, ObjectStoragePath) else ObjectStoragePath(str(place))
+    _ = path.fs  # fails here, before anything is sent, where Airflow has no provider for this kind of store
+    return path
 
 
 def _shown(uri: str) -> str:
@@ -113,6 +129,8 @@ def _shown(uri: str) -> str:
 
 
 def _said(fault: BaseException) -> str:
+    if type(fault) is ValueError:
+        return str(fault)
     return f"{type(fault).__name__}: {_SECRETIVE.sub('', str(fault))}"
 
 
@@ -141,6 +159,16 @@ class LocalSource:
         except OSError as fault:
             raise source_error(self.uri, fault) from fault
 
+    def stamp(self) -> str | None:
+        """Time of change, inode and size; None for two seconds after a change, while another could have the same time."""
+        try:
+            found = self._path.stat()
+        except OSError as fault:
+            raise source_error(self.uri, fault) from fault
+        if time.time() - max(found.st_mtime, found.st_ctime) < _FRESH_S:
+            return None
+        return f"{found.st_mtime_ns}-{found.st_ctime_ns}-{found.st_ino}-{found.st_size}"
+
 
 class ObjectSource:
     """One object of an object store."""
@@ -163,6 +191,15 @@ class ObjectSource:
             return cast("BinaryIO", _ObjectReader(handle, self.uri))
         except Exception as fault:
             raise _read_error(self.uri, fault) from fault
+
+    def stamp(self) -> str | None:
+        """Etag and size, or a store's own checksum; None where it has neither."""
+        try:
+            facts = self._path.fs.info(self._path.path)
+        except Exception as fault:
+            raise _read_error(self.uri, fault) from fault
+        mark = next((str(facts[name]) for name in ("ETag", "etag", "md5Hash", "content_md5", "crc32c") if facts.get(name)), None)
+        return None if mark is None else f"{mark}-{facts.get('size')}"
 
 
 def _read_error(uri: str, fault: Exception) -> Dialog360Error:
@@ -216,7 +253,7 @@ class LocalDestination:
     @contextmanager
     def stage(self) -> Iterator[_LocalStaged]:
         """A temporary name in the same folder, so that publishing is one rename."""
-        path = self._path.parent / f".{self._path.name[:100]}.{secrets.token_hex(6)}.part"
+        path = self._path.parent / f".dialog360-{secrets.token_hex(8)}.part"
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
         with os.fdopen(descriptor, "w+b") as file:
             try:
@@ -260,8 +297,13 @@ class ObjectDestination:
         """Raise where nothing could be published."""
         try:
             taken = not self._overwrite and self._path.exists()
+            missing = not taken and self._path.protocol in _WITH_BUCKETS and not self._path.fs.exists(self._path.bucket)
+        except PermissionError:  # may write, may not look
+            return
         except Exception as fault:
             raise _write_error(self.uri, fault) from fault
+        if missing:
+            raise DestinationError(uri=self.uri, reason=f"there is no bucket {self._path.bucket!r}")
         if taken:
             raise DestinationError(uri=self.uri, reason="an object stands there already; pass overwrite=True to replace it")
 

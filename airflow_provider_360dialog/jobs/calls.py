@@ -1,4 +1,4 @@
-"""What every job needs to call 360dialog: the wire, a clock, a flag to stop."""
+"""What every job needs: a channel's wire, its part of the ledger, a clock, a flag to stop."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_360dialog.api.client import utc_now
 from airflow_provider_360dialog.api.repeat import repeat
-from airflow_provider_360dialog.exceptions import Dialog360Error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,29 +15,27 @@ if TYPE_CHECKING:
 
     from airflow_provider_360dialog.api.client import MediaApi
     from airflow_provider_360dialog.api.messages import Operation
+    from airflow_provider_360dialog.exceptions import Dialog360Error
+    from airflow_provider_360dialog.ledger.channel import ChannelLedger
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Calls:
-    """One channel's wire, with its bounds of patience.
+    """One channel's wire and memory, with its bounds of patience.
 
     Attributes:
-        api: one attempt each. now: aware UTC clock. stop: set when the task is told to end.
+        api: one attempt each. ledger: what is on record of the channel.
+        now: aware UTC clock, for what concerns this process only; instants on record are the ledger's.
+        stop: set when the task is told to end.
     """
 
     api: MediaApi
+    ledger: ChannelLedger
     now: Callable[[], datetime] = utc_now
     stop: threading.Event = field(default_factory=threading.Event)
 
     def outcome(self, operation: Operation, attempt: Callable[[], T | Dialog360Error]) -> T | Dialog360Error:
         """Repeat within the table's bounds; the last outcome, as data."""
         return repeat(attempt, operation=operation, stop=self.stop, now=self.now)
-
-    def result(self, operation: Operation, attempt: Callable[[], T | Dialog360Error]) -> T:
-        """The same, raised where it is an error."""
-        outcome = self.outcome(operation, attempt)
-        if isinstance(outcome, Dialog360Error):
-            raise outcome
-        return outcome

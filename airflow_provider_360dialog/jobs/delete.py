@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_360dialog.api.identity import check_media_id
 from airflow_provider_360dialog.exceptions import Dialog360Error, MediaGoneError
+from airflow_provider_360dialog.ledger import schema
 
 if TYPE_CHECKING:
     from airflow_provider_360dialog.jobs.calls import Calls
@@ -30,11 +31,15 @@ def delete(media_id: str, *, calls: Calls, ignore_missing: bool = True) -> bool:
         Dialog360Error: any other failure.
     """
     check_media_id(media_id)
+    calls.ledger.uploads.mark(media_id, schema.DELETING)  # before the call: from now on it answers for no file
     outcome = calls.outcome("delete", lambda: calls.api.delete(media_id))
-    if isinstance(outcome, MediaGoneError) and ignore_missing:
-        log.info("media id %s was gone already", media_id)
-        return False
+    if isinstance(outcome, MediaGoneError):
+        calls.ledger.is_gone(outcome)
+        if ignore_missing:
+            log.info("media id %s was gone already", media_id)
+            return False
     if isinstance(outcome, Dialog360Error):
         raise outcome
+    calls.ledger.is_deleted(media_id)
     log.info("deleted media id %s", media_id)
     return True

@@ -15,6 +15,8 @@ from airflow_provider_360dialog.exceptions import (
     CallError,
     Dialog360Error,
     DownloadCorruptError,
+    DownloadTooLargeError,
+    MediaGoneError,
     MediaUrlExpiredError,
     destination_error,
 )
@@ -40,7 +42,7 @@ _URL_MARGIN: Final = timedelta(seconds=5)
 class _Announced:
     """What is known of the bytes before they come."""
 
-    sha256: str | None = None
+    sha256s: frozenset[str] = frozenset()
     size_bytes: int | None = None
     mime_type: str | None = None
 
@@ -64,15 +66,29 @@ class _Meter:
         return self._sha256.hexdigest()
 
 
-def fetch(media_id: str, *, calls: Calls) -> FetchedMedia:
+def fetch(media_id: str, *, calls: Calls, ask_again: bool = False) -> FetchedMedia:
     """``GET /<media id>``: the URL and what 360dialog says of the file. A failure costs error budget.
 
+    Args:
+        media_id: digits. calls: the channel's wire and ledger.
+        ask_again: send the request even where the ledger knows that 360dialog has refused this id.
+
     Raises:
-        MediaIdInvalidError: before anything is sent. MediaGoneError: 360dialog does not know the id.
+        MediaIdInvalidError: before anything is sent.
+        MediaGoneError: 360dialog does not know the id; on record, so that the next one who asks is answered without a request.
         Dialog360Error: any other failure.
     """
     check_media_id(media_id)
-    fetched = calls.result("fetch", lambda: calls.api.fetch(media_id))
+    refused = calls.ledger.refused.look_up(media_id)
+    if refused is not None and not ask_again:
+        raise refused
+    fetched = calls.outcome("fetch", lambda: calls.api.fetch(media_id))
+    if isinstance(fetched, MediaGoneError):
+        calls.ledger.is_gone(fetched)
+    if isinstance(fetched, Dialog360Error):
+        raise fetched
+    if refused is not None:
+        calls.ledger.refused.forget(media_id)
     log.info("fetched the URL of media id %s: %s, %s bytes", media_id, fetched.mime_type, fetched.size_bytes)
     return fetched
 
@@ -84,6 +100,7 @@ def download(
     media_id: str | None = None,
     url: str | None = None,
     sha256: str | None = None,
+    ask_again: bool = False,
 ) -> DownloadedMedia:
     """Bring a file to ``destination``, complete and verified or not at all.
 
@@ -91,6 +108,7 @@ def download(
         destination: the final place. calls: the channel's wire.
         media_id: asked for a URL where none is given, and once more where a URL has ended or its bytes are wrong.
         url: a media URL, tried first. sha256: hex or base64, checked besides what 360dialog announces.
+        ask_again: ask for a URL even where the ledger knows that 360dialog has refused this id.
 
     Raises:
         MediaUrlRefusedError, MediaIdInvalidError, DestinationError: before anything is sent.
@@ -108,15 +126,13 @@ def download(
     target = calls.api.read_url(url) if url is not None else None
     destination.check()
 
-    announced = _Announced(sha256=wanted)
-    if target is not None and target.expires_at is not None and target.expires_at <= calls.now() + _URL_MARGIN:
+    announced = _Announced(sha256s=frozenset({wanted} if wanted else ()))
+    fresh_urls = 1
+    if target is None or (target.expires_at is not None and target.expires_at <= calls.now() + _URL_MARGIN):
         if media_id is None:
             raise MediaUrlExpiredError
-        target = None
-    fresh_urls = 1
-    if target is None and media_id is not None:
-        target, announced = _fresh(media_id, wanted, calls)
-    while target is not None:
+        target, announced = _fresh(media_id, wanted, calls, ask_again=ask_again)
+    while True:
         outcome = _try(destination, target, announced, calls)
         if isinstance(outcome, DownloadedMedia):
             log.info("downloaded %s: %s, %d bytes", destination.uri, outcome.mime_type, outcome.size_bytes)
@@ -126,20 +142,18 @@ def download(
             raise outcome
         log.warning("download of media id %s failed, trying once with a new URL: %s", media_id, outcome)
         fresh_urls -= 1
-        target, announced = _fresh(media_id, wanted, calls)
-    raise MediaUrlExpiredError
+        target, announced = _fresh(media_id, wanted, calls, ask_again=ask_again)
 
 
-def _fresh(media_id: str, wanted: str | None, calls: Calls) -> tuple[MediaTarget, _Announced]:
-    fetched = fetch(media_id, calls=calls)
-    announced = _Announced(wanted or fetched.sha256, fetched.size_bytes, fetched.mime_type)
-    return calls.api.read_url(fetched.url.reveal()), announced
+def _fresh(media_id: str, wanted: str | None, calls: Calls, *, ask_again: bool) -> tuple[MediaTarget, _Announced]:
+    fetched = fetch(media_id, calls=calls, ask_again=ask_again)
+    expected = frozenset(each for each in (wanted, fetched.sha256) if each is not None)
+    return calls.api.read_url(fetched.url.reveal()), _Announced(expected, fetched.size_bytes, fetched.mime_type)
 
 
 def _try(destination: Destination, target: MediaTarget, announced: _Announced, calls: Calls) -> DownloadedMedia | Dialog360Error:
     if announced.size_bytes is not None and announced.size_bytes > LARGEST_MAX_BYTES:
-        reason = f"it is announced with {announced.size_bytes} bytes, more than WhatsApp media can have"
-        return DownloadCorruptError(uri=destination.uri, reason=reason)
+        return DownloadTooLargeError(size_bytes=announced.size_bytes, max_bytes=LARGEST_MAX_BYTES)
 
     def attempt() -> DownloadedMedia | Dialog360Error:
         try:
@@ -171,8 +185,8 @@ def _flaw(meter: _Meter, announced: _Announced, content_type: str | None, max_by
         return f"it is longer than the {max_bytes} bytes that were expected"
     if announced.size_bytes is not None and meter.size_bytes != announced.size_bytes:
         return f"it has {meter.size_bytes} bytes instead of {announced.size_bytes}"
-    if announced.sha256 is not None:
-        return None if meter.sha256 == announced.sha256 else "its sha256 is not the one that was announced"
+    if announced.sha256s:
+        return None if announced.sha256s == {meter.sha256} else "its sha256 is not the one that was announced or asked for"
     # Nothing to compare with: at least refuse what is plainly an error page.
     if not meter.size_bytes:
         return "it is empty"

@@ -1,27 +1,44 @@
-"""Upload one file: judge it, send it, say until when its id is safe."""
+"""Upload one file, once: judge it, ask the ledger, send it where nobody has, remember its id."""
 
 from __future__ import annotations
 
 import logging
+import random
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from airflow_provider_360dialog.exceptions import MediaRejectedError, ValidityOutOfReachError
+import tenacity
+
+from airflow_provider_360dialog.exceptions import (
+    AnswerUnreadableError,
+    Dialog360Error,
+    InterruptedExchangeError,
+    LedgerUnavailableError,
+    MediaRejectedError,
+    ServerError,
+    SourceChangedError,
+    StoppedError,
+    ValidityOutOfReachError,
+)
+from airflow_provider_360dialog.ledger.decisions import MEDIA_LIFE_S, SAFETY_MARGIN_S
+from airflow_provider_360dialog.ledger.uploads import Busy, Claim, Fingerprint
 from airflow_provider_360dialog.media.judge import inspect
 from airflow_provider_360dialog.ports import UploadedMedia
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from airflow_provider_360dialog.jobs.calls import Calls
-    from airflow_provider_360dialog.ports import Source
+    from airflow_provider_360dialog.ports import Source, Verdict
 
 log = logging.getLogger(__name__)
 
-MEDIA_LIFE: Final = timedelta(days=30)
-"""Life of an uploaded media id, counted from the upload (the stricter of two readings of the document)."""
-SAFETY_MARGIN: Final = timedelta(hours=24)
+_ASK_EVERY_S: Final = 0.5
+_KEEP_TRYING_S: Final = 300.0
+# After these the file may stand at 360dialog under an id that we were not told.
+_UNKNOWN: Final = (InterruptedExchangeError, ServerError, AnswerUnreadableError)
 
 
 def upload(
@@ -32,43 +49,132 @@ def upload(
     filename: str | None = None,
     kind: str | None = None,
     valid_until: datetime | None = None,
+    reuse: bool = True,
 ) -> UploadedMedia:
-    """Judge ``source``, upload it, and return its media id.
+    """The media id of ``source``: one that is on record and safe for long enough, or a new one.
 
     Args:
-        source: the file. calls: the channel's wire.
+        source: the file. calls: the channel's wire and ledger.
         mime_type, filename, kind: the caller's word for them; the content decides, and disagreement is an error.
-        valid_until: aware instant until which the id must work; at most 29 days from now.
+        valid_until: aware instant until which the id must work, at most 29 days from now; None for a week from now.
+        reuse: False uploads in any case; what stood for the file before retires beside the new id.
 
     Raises:
         MediaRejectedError: the file is unfit; nothing was sent.
         ValidityOutOfReachError: no upload can be promised for that long.
-        Dialog360Error: what 360dialog answered, or what kept it from answering.
+        Dialog360Error: what 360dialog answered, or what kept it or the ledger from answering.
     """
-    latest = calls.now() + MEDIA_LIFE - SAFETY_MARGIN
+    latest = calls.now() + timedelta(seconds=MEDIA_LIFE_S - SAFETY_MARGIN_S)
     if valid_until is not None and valid_until > latest:
         raise ValidityOutOfReachError(valid_until=valid_until, latest=latest)
-    verdict = inspect(source, mime_type=mime_type, filename=filename, kind=kind)
+    verdict = _judge(source, calls, mime_type=mime_type, filename=filename, kind=kind)
     if not verdict.ok or verdict.mime_type is None:
         raise MediaRejectedError(name=source.name, problems=verdict.errors)
     for warning in verdict.problems:
         log.warning("judged with a warning: [%s] %s %s", warning.code, warning.message, warning.remedy)
-    mime = verdict.mime_type
+
+    file = Fingerprint(verdict.sha256, verdict.mime_type, verdict.size_bytes)
+    wanted_until = None if valid_until is None else valid_until.timestamp()
+    if reuse and (known := calls.ledger.uploads.adopt(file, wanted_until=wanted_until)) is not None:
+        return _told(known)
+    while True:
+        step = _claim(file, calls, wanted_until=wanted_until, reuse=reuse)
+        if isinstance(step, UploadedMedia):
+            return _told(step)
+        uploaded = _send(source, verdict, file, step, calls)
+        if uploaded is not None:
+            return _told(uploaded)
+        log.warning("another worker took this file over meanwhile; its answer counts")
+
+
+def _judge(source: Source, calls: Calls, **said: str | None) -> Verdict:
+    """The verdict; a file that has not changed since it was found good is not read again."""
+    stamp = source.stamp()
+    if stamp is not None and (known := calls.ledger.sources.recall(source.uri, stamp, **said)) is not None:
+        return known
+    verdict = inspect(source, **said)
+    if stamp is not None and verdict.ok and source.stamp() == stamp:
+        calls.ledger.sources.remember(source.uri, stamp, verdict, **said)
+    return verdict
+
+
+def _claim(file: Fingerprint, calls: Calls, *, wanted_until: float | None, reuse: bool) -> UploadedMedia | Claim:
+    """The right to upload, or the id of whoever had it: those who come second wait instead of uploading too."""
+    claimant = calls.ledger.claimant()
+    waited = False
+    while True:
+        step = calls.ledger.uploads.claim(file, claimant, wanted_until=wanted_until, reuse=reuse)
+        if not isinstance(step, Busy):
+            return step
+        if not waited:
+            log.info("another worker is uploading this file: waiting for its id, at most %.0f s", step.for_s)
+            waited = True
+        if calls.stop.wait(min(step.for_s, _ASK_EVERY_S) * random.uniform(0.5, 1.5) + 0.01):  # noqa: S311 - spreads, hides nothing
+            raise StoppedError(operation="upload")
+
+
+def _send(source: Source, verdict: Verdict, file: Fingerprint, claim: Claim, calls: Calls) -> UploadedMedia | None:
+    """POST under a claim, and store what comes back; None where the claim was lost to another worker."""
+    uploads = calls.ledger.uploads
+    unknown = False
     started = time.monotonic()
-    media_id = calls.result(
-        "upload",
-        lambda: calls.api.upload(
-            source, size_bytes=verdict.size_bytes, sha256=verdict.sha256, mime_type=mime, filename=verdict.filename
-        ),
+
+    def attempt() -> str | Dialog360Error:
+        nonlocal unknown
+        if unknown:
+            uploads.send_again(claim)  # on record before it leaves: the last one may have been accepted
+        unknown = True
+        outcome = calls.api.upload(
+            source,
+            size_bytes=file.size_bytes,
+            sha256=file.sha256,
+            mime_type=file.mime_type,
+            filename=verdict.filename,
+        )
+        unknown = isinstance(outcome, _UNKNOWN)
+        return outcome
+
+    settled = False
+    try:
+        with calls.ledger.keeper.keeping(claim, uploads):
+            outcome = calls.outcome("upload", attempt)
+            if isinstance(outcome, str):
+                log.info(
+                    "uploaded media id %s: %s, %d bytes, %.2f s",
+                    outcome,
+                    file.mime_type,
+                    file.size_bytes,
+                    time.monotonic() - started,
+                )
+                media_id = outcome
+                settled = True
+                return _patiently(lambda: uploads.complete(claim, file, media_id), media_id, calls)
+        if isinstance(outcome, SourceChangedError) and outcome.media_id is not None:
+            settled = True
+            uploads.discard(claim, outcome.media_id)
+        raise outcome
+    finally:
+        if not settled:
+            uploads.release(claim, unknown=unknown)
+
+
+def _patiently(store: Callable[[], UploadedMedia | None], media_id: str, calls: Calls) -> UploadedMedia | None:
+    """Store an id, for five minutes if need be: without it the upload would be lost, and made again."""
+    controller = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(LedgerUnavailableError),
+        wait=tenacity.wait_random_exponential(multiplier=0.2, max=10),
+        stop=tenacity.stop_after_delay(_KEEP_TRYING_S) | tenacity.stop_when_event_set(calls.stop),
+        before_sleep=lambda _: log.warning("the ledger cannot store media id %s yet, trying again", media_id),
+        reraise=True,
     )
-    uploaded_at = calls.now()
-    log.info("uploaded media id %s: %s, %d bytes, %.2f s", media_id, mime, verdict.size_bytes, time.monotonic() - started)
-    return UploadedMedia(
-        media_id=media_id,
-        sha256=verdict.sha256,
-        mime_type=mime,
-        size_bytes=verdict.size_bytes,
-        uploaded_at=uploaded_at,
-        safe_until=uploaded_at + MEDIA_LIFE - SAFETY_MARGIN,
-        reused=False,
-    )
+    try:
+        return controller(store)
+    except LedgerUnavailableError:
+        log.exception("media id %s was uploaded and could not be stored; it will be uploaded again", media_id)
+        raise
+
+
+def _told(media: UploadedMedia) -> UploadedMedia:
+    if media.reused:
+        log.info("media id %s stands for this file already: nothing is sent", media.media_id)
+    return media

@@ -7,6 +7,7 @@ URL: rendered arguments are stored and shown by Airflow.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_360dialog.exceptions import CallError
@@ -20,15 +21,16 @@ if TYPE_CHECKING:
 
 
 class Dialog360UploadMediaOperator(Dialog360Operator):
-    """Judge a file by its content and upload it.
+    """Judge a file by its content and upload it, unless the ledger has an id for it that is safe for long enough.
 
     XCom: ``media_id`` (digits, as text), ``sha256`` (hex), ``mime_type``, ``size_bytes`` (int), ``safe_until`` (ISO 8601, UTC),
-    ``reused`` (bool).
+    ``reused`` (bool: nothing was sent).
 
     Args:
         path: local path, ``file://`` or object storage URI (``s3://conn_id@bucket/key``), or an ``ObjectStoragePath``. Templated.
         mime_type, filename, kind: your word for them; the content decides and disagreement fails the task. Templated.
-        valid_until: aware instant or ISO 8601 text until which the id must work; at most 29 days ahead. Templated.
+        valid_until: aware instant or ISO 8601 text until which the id must work; at most 29 days ahead. None: a week. Templated.
+        reuse: whether an earlier upload of the same bytes and type may answer. False uploads in any case.
         dialog360_conn_id: the number that uploads; media ids belong to it. Templated.
 
     Fails without retry where the file is unfit (all problems and remedies listed), unreadable, or refused by 360dialog.
@@ -44,10 +46,12 @@ class Dialog360UploadMediaOperator(Dialog360Operator):
         filename: str | None = None,
         kind: str | None = None,
         valid_until: datetime | str | None = None,
+        reuse: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.path = path
+        self.reuse = reuse
         self.mime_type = mime_type
         self.filename = filename
         self.kind = kind
@@ -58,10 +62,11 @@ class Dialog360UploadMediaOperator(Dialog360Operator):
         with self.final_errors_fail():
             uploaded = self.hook.upload(
                 self.path,
-                mime_type=self.mime_type,
-                filename=self.filename,
-                kind=self.kind,
+                mime_type=self.mime_type or None,
+                filename=self.filename or None,
+                kind=self.kind or None,
                 valid_until=self.valid_until or None,
+                reuse=self.reuse,
             )
         return {name: uploaded[name] for name in ("media_id", "sha256", "mime_type", "size_bytes", "safe_until", "reused")}
 
@@ -75,6 +80,7 @@ class Dialog360FetchMediaUrlOperator(Dialog360Operator):
     Args:
         media_id: digits, as text. Templated.
         return_url: put the download URL into XCom, where everybody who may read XComs can see it. It lives five minutes.
+        ask_again: send the request even where the ledger knows that 360dialog has refused this id.
         dialog360_conn_id: the number that owns the id. Templated.
 
     Fails without retry where 360dialog does not know the id: asking again would cost the number's error budget.
@@ -82,15 +88,16 @@ class Dialog360FetchMediaUrlOperator(Dialog360Operator):
 
     template_fields: Collection[str] = ("media_id", "dialog360_conn_id")
 
-    def __init__(self, *, media_id: str, return_url: bool = False, **kwargs: Any) -> None:
+    def __init__(self, *, media_id: str, return_url: bool = False, ask_again: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.media_id = media_id
         self.return_url = return_url
+        self.ask_again = ask_again
 
     def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002 - Airflow's signature
         """Fetch; see the class for the result."""
         with self.final_errors_fail():
-            fetched = self.hook.fetch_media(self.media_id)
+            fetched = self.hook.fetch_media(self.media_id, ask_again=self.ask_again)
         return {**fetched, "url": fetched.url.reveal()} if self.return_url else dict(fetched)
 
 
@@ -104,6 +111,7 @@ class Dialog360DownloadMediaOperator(Dialog360Operator):
         media_id: digits, as text; the URL is fetched by the task itself. Templated.
         sha256: hex or base64 to check against, besides what 360dialog announces. Templated.
         overwrite: whether a file that stands there may be replaced.
+        ask_again: ask for a URL even where the ledger knows that 360dialog has refused this id.
         dialog360_conn_id: the number that owns the id. Templated.
     """
 
@@ -116,9 +124,11 @@ class Dialog360DownloadMediaOperator(Dialog360Operator):
         media_id: str,
         sha256: str | None = None,
         overwrite: bool = False,
+        ask_again: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.ask_again = ask_again
         self.destination = destination
         self.media_id = media_id
         self.sha256 = sha256
@@ -160,14 +170,17 @@ class Dialog360DeleteMediaOperator(Dialog360Operator):
         from airflow_provider_360dialog.api.identity import check_media_id
 
         with self.final_errors_fail():
-            media_ids = [check_media_id(each) for each in dict.fromkeys(_listed(self.media_id))]
+            media_ids = list(dict.fromkeys([check_media_id(each) for each in _listed(self.media_id)]))
             deleted = missing = 0
             for media_id in [] if self.dry_run_only else media_ids:
                 if self.hook.delete(media_id, ignore_missing=self.ignore_missing):
                     deleted += 1
                 else:
                     missing += 1
-        self.log.info("%d ids: %d deleted, %d were gone already", len(media_ids), deleted, missing)
+        if self.dry_run_only:
+            self.log.info("dry run: %d ids would be deleted, nothing was sent", len(media_ids))
+        else:
+            self.log.info("%d ids: %d deleted, %d were gone already", len(media_ids), deleted, missing)
         return {"requested": len(media_ids), "deleted": deleted, "missing": missing, "dry_run": self.dry_run_only}
 
 
@@ -181,4 +194,4 @@ def _listed(value: Any) -> list[Any]:
             return list(json.loads(text.replace("'", '"')))
         except ValueError:
             raise CallError("media_id looks like a list but is not one; pass a list of ids, or its JSON.") from None
-    return [value] if isinstance(value, int) or value is None else list(value)
+    return list(value) if isinstance(value, Iterable) else [value]

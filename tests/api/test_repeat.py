@@ -40,7 +40,7 @@ FINAL = [
     ex.AccessRefusedError(operation="fetch", code=None, details=""),
     ex.MediaGoneError(media_id="1", operation="fetch", status=400, code=100, details=""),
     ex.MediaUrlExpiredError(status=404),
-    ex.EndpointMissingError(operation="upload", origin="https://h"),
+    ex.EndpointMissingError(operation="upload"),
     ex.CertificateError(origin="https://h", reason="expired"),
     ex.RedirectRefusedError(operation="x", status=308, origin="https://h", reason="r"),
 ]

@@ -30,6 +30,9 @@ class MemorySource:
         self.opened += 1
         return io.BytesIO(self.content)
 
+    def stamp(self) -> None:
+        return None
+
 
 @dataclass
 class Listener:

@@ -1,0 +1,86 @@
+"""The one place that knows where the ledger is.
+
+``[dialog360] ledger_conn_id``, an Airflow connection of type postgres; else a SQLite file at ``[dialog360] ledger_path``,
+which is for one host and says so.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from airflow_provider_360dialog.exceptions import LedgerRefusedError
+
+if TYPE_CHECKING:
+    from airflow_provider_360dialog.ledger.store import Store
+
+SECTION: Final = "dialog360"
+_ONE_HOST: Final = frozenset({"LocalExecutor", "SequentialExecutor", ""})
+_REMEDY: Final = "Use PostgreSQL: set [dialog360] ledger_conn_id to an Airflow connection of type postgres"
+
+_stores: dict[str, Store] = {}
+
+
+def ledger_store() -> Store:
+    """The ledger of this Airflow, not opened yet: `Store.open` to write, `Store.open_existing` to read.
+
+    Raises:
+        LedgerRefusedError: what is configured cannot be a ledger, or SQLite cannot serve this installation.
+    """
+    from airflow.configuration import conf
+
+    from airflow_provider_360dialog.ledger.store import Store
+
+    conn_id = conf.get(SECTION, "ledger_conn_id", fallback="") or ""
+    if conn_id:
+        url = _postgres_url(conn_id)
+    else:
+        path = conf.get(SECTION, "ledger_path", fallback="") or str(Path(_airflow_home(), "dialog360", "ledger.db"))
+        if not conf.getboolean(SECTION, "allow_single_host_ledger", fallback=False):
+            _check_one_host(path, conf.get("core", "executor", fallback=""))
+        url = f"sqlite:///{Path(path).expanduser()}"
+    return _stores.setdefault(url, Store(url))
+
+
+def _airflow_home() -> str:
+    return str(Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser())
+
+
+def _check_one_host(path: str, executors: str) -> None:
+    """An empty SQLite file in each pod would mean no memory and many times the rate."""
+    others = sorted(
+        {name for each in re.split(r"[,;=]", executors) if (name := re.split(r"[:.]", each.strip())[-1]) not in _ONE_HOST}
+    )
+    others = [name for name in others if name.endswith("Executor")]
+    if others:
+        raise LedgerRefusedError(
+            place=path, reason=f"SQLite is for one host, and {', '.join(others)} runs tasks on many. {_REMEDY}"
+        )
+    if os.environ.get("KUBERNETES_SERVICE_HOST"):
+        reason = f"SQLite is for one host, and each pod of Kubernetes would have an empty ledger of its own. {_REMEDY}; "
+        raise LedgerRefusedError(
+            place=path, reason=reason + "or, for a single pod with a volume, [dialog360] allow_single_host_ledger"
+        )
+
+
+def _postgres_url(conn_id: str) -> str:
+    from airflow.sdk import BaseHook
+    from sqlalchemy.engine import URL
+
+    conn = BaseHook.get_connection(conn_id)
+    if conn.conn_type not in {"postgres", "postgresql"}:
+        raise LedgerRefusedError(place=conn_id, reason=f"connection {conn_id!r} is of type {conn.conn_type!r}, not postgres")
+    allowed = ("sslmode", "sslrootcert", "sslcert", "sslkey", "options", "target_session_attrs", "application_name")
+    query = {name: str(value) for name, value in conn.extra_dejson.items() if name in allowed}
+    url = URL.create(
+        "postgresql+psycopg",
+        username=conn.login or None,
+        password=conn.password or None,
+        host=conn.host or None,
+        port=conn.port or None,
+        database=conn.schema or None,
+        query=query,
+    )
+    return url.render_as_string(hide_password=False)

@@ -1,0 +1,82 @@
+"""SQLite is for one host. What can be seen of more than one is refused here, with the way out: PostgreSQL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import sqlalchemy as sa
+
+from airflow_provider_360dialog.exceptions import LedgerRefusedError
+from airflow_provider_360dialog.ledger import schema
+
+ACTIVE_S: Final = 300.0
+_REMEDY: Final = "Use PostgreSQL: set [dialog360] ledger_conn_id to an Airflow connection of type postgres"
+_NETWORK_FILE_SYSTEMS: Final = frozenset(
+    {
+        "nfs", "nfs3", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "afs", "ceph", "glusterfs", "fuse.glusterfs",
+        "lustre", "gpfs", "ocfs2", "gfs2", "beegfs", "fuse.sshfs", "fuse.s3fs", "fuse.gcsfuse", "fuse.blobfuse",
+        "fuse.blobfuse2", "fuse.juicefs", "fuse.rclone", "fuse.ceph", "davfs", "fuse.davfs2",
+    }
+)  # fmt: skip
+
+
+def check_file_system(path: Path, *, mounts: str | None = None) -> None:
+    """Refuse a SQLite file on a network file system, where its locks do not hold.
+
+    Args:
+        path: of the file, which need not exist. mounts: text in the form of ``/proc/mounts``; None reads it.
+
+    Raises:
+        LedgerRefusedError: it lies on one.
+    """
+    if mounts is None:
+        try:
+            mounts = Path("/proc/mounts").read_text(errors="replace")
+        except OSError:  # not Linux: nothing can be seen
+            return
+    kind = file_system_of(path.resolve(), mounts)
+    if kind in _NETWORK_FILE_SYSTEMS:
+        raise LedgerRefusedError(place=str(path), reason=f"SQLite does not work on a network file system ({kind}). {_REMEDY}")
+
+
+def file_system_of(path: Path, mounts: str) -> str:
+    """The file system type of the longest mount point that holds ``path``. Pure."""
+    best, kind = -1, ""
+    for line in mounts.splitlines():
+        fields = line.split(" ")
+        if len(fields) < 3:
+            continue
+        point = Path(fields[1].encode().decode("unicode_escape"))
+        if path.is_relative_to(point) and len(point.parts) >= best:
+            best, kind = len(point.parts), fields[2]
+    return kind
+
+
+def check_only_host(db: sa.Connection, now: sa.ColumnElement[float], *, place: str, boot_id: str | None = None) -> None:
+    """Refuse a SQLite file that another machine has used within five minutes, and note that this one does.
+
+    Args:
+        db: a write transaction. now: the clock's expression. place: for the message. boot_id: of this machine; None reads it.
+    """
+    ours = boot_id or _boot_id()
+    if ours is None:
+        return
+    rows = db.execute(sa.select(schema.meta.c.name, schema.meta.c.value, now).where(schema.meta.c.name.like("boot:%"))).all()
+    for name, seen_at, at in rows:
+        if name != f"boot:{ours}" and float(seen_at) > at - ACTIVE_S:
+            ago = max(0, round(at - float(seen_at)))
+            reason = (
+                f"another machine (or this one before a restart) used this SQLite file {ago} s ago, and it is for one host only"
+            )
+            raise LedgerRefusedError(place=place, reason=f"{reason}. {_REMEDY}; after a restart, wait five minutes")
+    at = db.scalar(sa.select(now))
+    db.execute(schema.meta.delete().where(schema.meta.c.name.like("boot:%")))
+    db.execute(schema.meta.insert().values(name=f"boot:{ours}", value=str(at)))
+
+
+def _boot_id() -> str | None:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None

@@ -1,0 +1,73 @@
+"""Keeps the leases of this process alive while their uploads run."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from airflow_provider_360dialog.exceptions import LedgerUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow_provider_360dialog.ledger.uploads import Claim, Uploads
+
+log = logging.getLogger(__name__)
+
+RENEW_EVERY_S: Final = 40.0
+
+
+class Keeper:
+    """One thread for all claims of a process; it runs only while there are any.
+
+    Args:
+        renew_every_s: a third of a lease, so that two renewals may fail.
+    """
+
+    def __init__(self, renew_every_s: float = RENEW_EVERY_S) -> None:
+        self._renew_every_s = renew_every_s
+        self._claims: dict[Claim, Uploads] = {}
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._pid = 0
+
+    @contextmanager
+    def keeping(self, claim: Claim, uploads: Uploads) -> Iterator[None]:
+        """Renew ``claim`` every 40 s until the block ends."""
+        with self._changed:
+            if self._pid != os.getpid():  # threads and other people's claims do not survive a fork
+                self._claims, self._thread, self._pid = {}, None, os.getpid()
+            self._claims[claim] = uploads
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="dialog360-leases", daemon=True)
+                self._thread.start()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._claims.pop(claim, None)
+                self._changed.notify_all()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: not self._claims, timeout=self._renew_every_s)
+                if not self._claims:
+                    self._thread = None
+                    return
+                claims = list(self._claims.items())
+            for claim, uploads in claims:
+                _renew(claim, uploads)
+
+
+def _renew(claim: Claim, uploads: Uploads) -> None:
+    try:
+        kept = uploads.renew(claim)
+    except LedgerUnavailableError as error:
+        log.warning("a lease could not be renewed and may lapse: %s", error)
+        return
+    if not kept:
+        log.warning("a lease was lost to another worker; what comes back here will be kept as surplus")

@@ -1,0 +1,123 @@
+"""The tables. One row per channel, per fingerprint on a channel, per media id.
+
+Instants are float seconds since 1970 by the database's own clock. Texts that name a state are the constants below.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import sqlalchemy as sa
+
+VERSION: Final = 1
+
+CURRENT: Final = "current"
+"""The id that answers for its fingerprint; at most one."""
+RETIRING: Final = "retiring"
+"""A newer id stands beside it; it still works, and may be deleted once its grace is over."""
+SURPLUS: Final = "surplus"
+"""Came too late in a race, or stands for bytes that nobody judged; to be deleted."""
+DELETING: Final = "deleting"
+"""A delete was or is about to be sent."""
+DELETED: Final = "deleted"
+GONE: Final = "gone"
+"""360dialog said that it does not know it."""
+
+metadata = sa.MetaData()
+_Id = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+_Instant = sa.Double
+
+meta = sa.Table(
+    "d360_meta",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
+
+channel = sa.Table(
+    "d360_channel",
+    metadata,
+    sa.Column("id", _Id, primary_key=True),
+    sa.Column("phone_number_id", sa.Text, nullable=False, unique=True),
+    sa.Column("frozen_because", sa.Text),
+    sa.Column("created_at", _Instant, nullable=False),
+)
+
+key = sa.Table(
+    "d360_key",
+    metadata,
+    sa.Column("fingerprint", sa.Text, primary_key=True),
+    sa.Column("channel_id", _Id, sa.ForeignKey("d360_channel.id"), nullable=False),
+    sa.Column("first_seen_at", _Instant, nullable=False),
+)
+
+connection = sa.Table(
+    "d360_connection",
+    metadata,
+    sa.Column("conn_id", sa.Text, primary_key=True),
+    sa.Column("origin", sa.Text, primary_key=True),
+    sa.Column("channel_id", _Id, sa.ForeignKey("d360_channel.id"), nullable=False),
+)
+
+fingerprint = sa.Table(
+    "d360_fingerprint",
+    metadata,
+    sa.Column("id", _Id, primary_key=True),
+    sa.Column("channel_id", _Id, sa.ForeignKey("d360_channel.id"), nullable=False),
+    sa.Column("sha256", sa.Text, nullable=False),
+    sa.Column("mime_type", sa.Text, nullable=False),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("media_row", _Id),  # the current media id; no foreign key, for the two tables point at each other
+    sa.Column("fence", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("owner", sa.Text),
+    sa.Column("task", sa.Text),
+    sa.Column("try_number", sa.Integer),
+    sa.Column("lease_until", _Instant),
+    sa.Column("sending", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("orphan_possible", sa.Integer, nullable=False, server_default="0"),
+    sa.UniqueConstraint("channel_id", "sha256", "mime_type"),
+)
+sa.Index(
+    "d360_fingerprint_unsure",
+    fingerprint.c.channel_id,
+    sqlite_where=(fingerprint.c.orphan_possible > 0) | (fingerprint.c.sending > 0),
+    postgresql_where=(fingerprint.c.orphan_possible > 0) | (fingerprint.c.sending > 0),
+)
+
+media = sa.Table(
+    "d360_media",
+    metadata,
+    sa.Column("id", _Id, primary_key=True),
+    sa.Column("channel_id", _Id, sa.ForeignKey("d360_channel.id"), nullable=False),
+    sa.Column("fingerprint_id", _Id, sa.ForeignKey("d360_fingerprint.id"), nullable=False),
+    sa.Column("media_id", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("state_since", _Instant, nullable=False),
+    sa.Column("uploaded_at", _Instant, nullable=False),
+    sa.Column("safe_until", _Instant, nullable=False),
+    sa.Column("last_used_at", _Instant),
+    sa.UniqueConstraint("channel_id", "media_id"),
+    sa.Index("d360_media_expiring", "channel_id", "state", "safe_until"),
+    sa.Index("d360_media_waiting", "channel_id", "state", "state_since"),
+    sa.Index("d360_media_of", "fingerprint_id"),
+)
+
+refused = sa.Table(
+    "d360_refused",
+    metadata,
+    sa.Column("channel_id", _Id, sa.ForeignKey("d360_channel.id"), primary_key=True),
+    sa.Column("media_id", sa.Text, primary_key=True),
+    sa.Column("status", sa.Integer, nullable=False),
+    sa.Column("code", sa.Integer),
+    sa.Column("details", sa.Text, nullable=False),
+    sa.Column("refused_at", _Instant, nullable=False),
+)
+
+source = sa.Table(
+    "d360_source",
+    metadata,
+    sa.Column("question", sa.Text, primary_key=True),
+    sa.Column("stamp", sa.Text, nullable=False),
+    sa.Column("verdict", sa.Text, nullable=False),
+    sa.Column("seen_at", _Instant, nullable=False),
+)

@@ -1,0 +1,64 @@
+"""Verdicts on files that have not changed since, so that they need not be read again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Final
+
+import sqlalchemy as sa
+
+from airflow_provider_360dialog.ledger import schema
+from airflow_provider_360dialog.ledger.upsert import insert_for
+from airflow_provider_360dialog.ports import Problem, Verdict
+
+if TYPE_CHECKING:
+    from airflow_provider_360dialog.ledger.store import Store
+
+_source = schema.source
+_JUDGEMENT: Final = 1
+"""Raised whenever files are judged by other rules, so that every file is judged anew."""
+
+
+class Sources:
+    """The verdicts of a ledger, for all its channels: a judgement does not depend on the number."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def recall(self, uri: str, stamp: str, **said: str | None) -> Verdict | None:
+        """The verdict on an unchanged file, or None.
+
+        Args:
+            uri: of the file. stamp: what its storage says of its present content (etag, or time and size).
+            said: the caller's words for it, which are part of the question.
+        """
+        query = sa.select(_source.c.verdict).where(_source.c.question == _question(uri, said), _source.c.stamp == stamp)
+        with self._store.read() as db:
+            found = db.scalar(query)
+        return None if found is None else _verdict(found)
+
+    def remember(self, uri: str, stamp: str, verdict: Verdict, **said: str | None) -> None:
+        """Put a verdict on record; the file's last one is replaced."""
+        values = {"stamp": stamp, "verdict": json.dumps(asdict(verdict)), "seen_at": self._store.now.element}
+        statement = insert_for(self._store)(_source).values(question=_question(uri, said), **values)
+        with self._store.write() as db:
+            db.execute(statement.on_conflict_do_update(index_elements=["question"], set_=values))
+
+    def forget(self, uri: str, **said: str | None) -> None:
+        """A file whose bytes turned out to be others."""
+        with self._store.write() as db:
+            db.execute(_source.delete().where(_source.c.question == _question(uri, said)))
+
+
+def _question(uri: str, said: dict[str, str | None]) -> str:
+    """One key for a file and what is said of it; hashed, for paths are long and may name customers."""
+    asked = json.dumps([_JUDGEMENT, uri, sorted(said.items())])
+    return hashlib.sha256(asked.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _verdict(text: str) -> Verdict:
+    facts = json.loads(text)
+    problems = tuple(Problem(**problem) for problem in facts.pop("problems"))
+    return Verdict(**facts, problems=problems)

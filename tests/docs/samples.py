@@ -1,0 +1,52 @@
+"""One error of each leaf, with plausible facts: docs/errors.md shows their sentences."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from airflow_provider_360dialog import exceptions as e
+from airflow_provider_360dialog.ports import Problem
+
+ORIGIN = "https://waba-v2.360dialog.io"
+UNKNOWN = "Unsupported get request. Object with ID '545466424653131' does not exist"
+MACHINE = Problem(
+    "extension_disagrees",
+    "error",
+    "The name ends in .jpg, but the content is a PNG image (image/png).",
+    "Name it with .png, if this is the file that was meant.",
+)
+
+SAMPLES: tuple[e.Dialog360Error, ...] = (
+    e.MediaRejectedError(name="summer.jpg", problems=[MACHINE]),
+    e.UploadRefusedError(status=400, code=100, details="(#100) Param file must be a file with one of the following types: ..."),
+    e.RequestRefusedError(operation="fetch", status=400, code=131000, details="Something went wrong"),
+    e.MediaIdInvalidError(value="summer.jpg"),
+    e.MediaUrlRefusedError(reason="example.com is not a media host"),
+    e.MediaUrlHiddenError(),
+    e.ValidityOutOfReachError(valid_until=datetime(2027, 1, 31, tzinfo=UTC), latest=datetime(2026, 12, 21, 8, tzinfo=UTC)),
+    e.SourceUnreadableError(uri="/data/summer.jpg", reason="No such file or directory"),
+    e.DestinationError(uri="/data/summer.jpg", reason="a file stands there already; pass overwrite=True to replace it"),
+    e.ConnectionInvalidError(
+        conn_id="dialog360_default",
+        field="password",
+        reason="it is empty. Put the number's D360-API-KEY here (360dialog Hub, 'Generate API key')",
+    ),
+    e.KeyRefusedError(operation="upload", details="Invalid api key"),
+    e.AccessRefusedError(operation="upload", code=None, details="Forbidden"),
+    e.RedirectRefusedError(operation="fetch", status=302, origin="https://example.com", reason="it is not the connection's host"),
+    e.CertificateError(origin=ORIGIN, reason="self-signed certificate in certificate chain"),
+    e.EndpointMissingError(operation="upload", origin="the connection's host"),
+    e.ThrottledError(
+        operation="fetch", status=429, details="Too many failed requests", retry_at=datetime(2026, 11, 22, 15, 30, tzinfo=UTC)
+    ),
+    e.UnreachableError(operation="upload", origin=ORIGIN, reason="Connection refused"),
+    e.InterruptedExchangeError(operation="upload", origin=ORIGIN, reason="timed out (20 s without a byte)"),
+    e.ServerError(operation="fetch", status=502, details="an HTML page"),
+    e.AnswerUnreadableError(operation="upload", status=200, reason="it is empty"),
+    e.SourceChangedError(uri="/data/summer.jpg"),
+    e.StorageFailedError(uri="/data/summer.jpg", reason="No space left on device"),
+    e.DownloadCorruptError(uri="/data/summer.jpg", reason="it has 512 bytes instead of 21022"),
+    e.StoppedError(operation="upload"),
+    e.MediaGoneError(media_id="545466424653131", operation="fetch", status=400, code=100, details=UNKNOWN),
+    e.MediaUrlExpiredError(status=404),
+)
