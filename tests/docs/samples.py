@@ -26,6 +26,7 @@ SAMPLES: tuple[e.Dialog360Error, ...] = (
     e.ValidityOutOfReachError(valid_until=datetime(2027, 1, 31, tzinfo=UTC), latest=datetime(2026, 12, 21, 8, tzinfo=UTC)),
     e.SourceUnreadableError(uri="/data/summer.jpg", reason="No such file or directory"),
     e.DestinationError(uri="/data/summer.jpg", reason="a file stands there already; pass overwrite=True to replace it"),
+    e.DownloadTooLargeError(size_bytes=250_000_000, max_bytes=104_857_600),
     e.ConnectionInvalidError(
         conn_id="dialog360_default",
         field="password",
@@ -35,7 +36,16 @@ SAMPLES: tuple[e.Dialog360Error, ...] = (
     e.AccessRefusedError(operation="upload", code=None, details="Forbidden"),
     e.RedirectRefusedError(operation="fetch", status=302, origin="https://example.com", reason="it is not the connection's host"),
     e.CertificateError(origin=ORIGIN, reason="self-signed certificate in certificate chain"),
-    e.EndpointMissingError(operation="upload", origin="the connection's host"),
+    e.EndpointMissingError(operation="upload"),
+    e.ChannelFrozenError(
+        phone_number_id="106540352242922", reason="its key answers for number 106540352242999 now: the number has moved away"
+    ),
+    e.LedgerMissingError(place="/var/lib/airflow/dialog360/ledger.db"),
+    e.LedgerRefusedError(
+        place="/var/lib/airflow/dialog360/ledger.db",
+        reason="SQLite is for one host, and CeleryExecutor runs tasks on many. "
+        "Use PostgreSQL: set [dialog360] ledger_conn_id to an Airflow connection of type postgres",
+    ),
     e.ThrottledError(
         operation="fetch", status=429, details="Too many failed requests", retry_at=datetime(2026, 11, 22, 15, 30, tzinfo=UTC)
     ),
@@ -44,6 +54,7 @@ SAMPLES: tuple[e.Dialog360Error, ...] = (
     e.ServerError(operation="fetch", status=502, details="an HTML page"),
     e.AnswerUnreadableError(operation="upload", status=200, reason="it is empty"),
     e.SourceChangedError(uri="/data/summer.jpg"),
+    e.LedgerUnavailableError(place="postgresql://db:5432/dialog360", reason="OperationalError: connection refused"),
     e.StorageFailedError(uri="/data/summer.jpg", reason="No space left on device"),
     e.DownloadCorruptError(uri="/data/summer.jpg", reason="it has 512 bytes instead of 21022"),
     e.StoppedError(operation="upload"),
