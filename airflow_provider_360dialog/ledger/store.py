@@ -7,8 +7,10 @@ session state, no prepared statements held. Where the database does not answer
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BUSY_S: Final = 30
+_SEEN_EVERY_S: Final = 60.0
 _LOCK_ID: Final = 0x6433_3630  # "d360"
 _NOW: Final = {
     "sqlite": "((julianday('now') - 2440587.5) * 86400.0)",
@@ -61,6 +64,7 @@ class Store:
             raise LedgerRefusedError(place=self.place, reason="it is neither SQLite nor PostgreSQL")
         self.now: sa.ColumnElement[float] = sa.literal_column(now_sql or _NOW[self.dialect], sa.Double).label("now")
         self._checked_by = 0
+        self._seen_at = -math.inf
 
     @property
     def place(self) -> str:
@@ -70,7 +74,7 @@ class Store:
         return f"{self._url.get_backend_name()}://{self._url.host or 'local'}:{self._url.port or 5432}/{self._url.database}"
 
     def open(self) -> Store:
-        """Make sure that the schema stands, once a process; an empty database gets one.
+        """Make sure, once a process, that the schema stands; an empty database gets one. SQLite: note every minute who uses it.
 
         Raises:
             LedgerRefusedError: the schema is newer than this version, or too old to be used as it is, or a SQLite file lies where
@@ -80,10 +84,12 @@ class Store:
             self._make_file()
             if self._version() != schema.VERSION:
                 self.migrate(upgrade=self.dialect == "sqlite")
-            if self.dialect == "sqlite" and self._single_host:
-                with self.write() as db:
-                    check_only_host(db, self.now, place=self.place)
             self._checked_by = os.getpid()
+            self._seen_at = -math.inf
+        if self.dialect == "sqlite" and self._single_host and time.monotonic() - self._seen_at > _SEEN_EVERY_S:
+            with self.write() as db:
+                check_only_host(db, self.now, place=self.place)
+            self._seen_at = time.monotonic()
         return self
 
     def open_existing(self) -> Store:

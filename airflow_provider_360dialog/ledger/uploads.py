@@ -146,12 +146,16 @@ class Uploads:
     def complete(self, claim: Claim, file: Fingerprint, media_id: str) -> UploadedMedia | None:
         """Store an id that came back. It becomes current, and what was current retires beside it.
 
+        May be called again where it is not known whether the first time was committed.
+
         Returns:
             The record; None where the lease was lost meanwhile: the id is on record as surplus, and whoever took over answers.
         """
         with self._store.write() as db:
             row = db.execute(sa.select(_files, self._store.now).where(_files.c.id == claim.row).with_for_update(of=_files)).one()
             holds = (row.fence, row.owner) == (claim.fence, claim.owner)
+            if not holds and (already := self._already(db, row, media_id)) is not None:
+                return _record(file, media_id, already.uploaded_at, already.safe_until, reused=False)
             safe_until = safe_until_of(row.now)
             stored = self._store_media(db, row, media_id, schema.CURRENT if holds else schema.SURPLUS, safe_until)
             if not holds:
@@ -238,19 +242,32 @@ class Uploads:
             .join_from(_files, schema.channel, schema.channel.c.id == _files.c.channel_id)
             .outerjoin(_media, _is_current)
             .where(*self._is(file))
-            .with_for_update(of=_files)
         )
-        row = db.execute(query).first()
-        if row is None:
-            values = {
-                "channel_id": self._channel_id,
-                "sha256": file.sha256,
-                "mime_type": file.mime_type,
-                "size_bytes": file.size_bytes,
-            }
-            db.execute(insert_for(self._store)(_files).values(**values).on_conflict_do_nothing())
-            row = db.execute(query).one()
-        return row
+        if self._store.dialect == "sqlite":  # holds the one write lock since the transaction began
+            if (row := db.execute(query).first()) is None:
+                self._make_row(db, file)
+            return row or db.execute(query).one()
+        # Lock first, look second: one statement that does both would, after waiting for the lock, still see the media ids as they
+        # were before it waited (read committed).
+        lock = sa.select(_files.c.id).where(*self._is(file)).with_for_update()
+        if db.execute(lock).first() is None:
+            self._make_row(db, file)
+            db.execute(lock)
+        return db.execute(query).one()
+
+    def _make_row(self, db: sa.Connection, file: Fingerprint) -> None:
+        values = {
+            "channel_id": self._channel_id,
+            "sha256": file.sha256,
+            "mime_type": file.mime_type,
+            "size_bytes": file.size_bytes,
+        }
+        db.execute(insert_for(self._store)(_files).values(**values).on_conflict_do_nothing())
+
+    def _already(self, db: sa.Connection, row: sa.Row[Any], media_id: str) -> sa.Row[Any] | None:
+        """The id's row, where it was stored for this fingerprint before and has answered for it."""
+        query = sa.select(_media).where(*self._is_id(media_id), _media.c.fingerprint_id == row.id)
+        return db.execute(query.where(_media.c.state.in_((schema.CURRENT, schema.RETIRING)))).first()
 
     def _held(self, claim: Claim) -> sa.Update:
         return _files.update().where(_files.c.id == claim.row, _files.c.fence == claim.fence, _files.c.owner == claim.owner)

@@ -1,0 +1,170 @@
+"""What the command line offers, as data; and the two parsers that are made of it: our own, and a part of Airflow's."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any, Final
+
+PROGRAM: Final = "dialog360"
+ABOUT: Final = "WhatsApp media at 360dialog: the ledger, and what may be wrong."
+_EXIT_CODES: Final = "Exit status: 0 all is well, 1 problems were found, 2 not a command."
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of a command, in argparse's words."""
+
+    flags: tuple[str, ...]
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command. ``handler``: ``module:function`` in this package, imported when it is run."""
+
+    name: str
+    about: str
+    handler: str
+    options: tuple[Option, ...] = ()
+
+
+@dataclass(frozen=True)
+class Group:
+    """Commands under one name."""
+
+    name: str
+    about: str
+    commands: tuple[Command, ...]
+
+
+def instant(text: str) -> datetime:
+    """An aware instant.
+
+    Raises:
+        argparse.ArgumentTypeError: with what it has to look like.
+    """
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise argparse.ArgumentTypeError(f"not an instant with a time zone, such as 2026-11-22T06:00:00+00:00: {text!r}")
+    return found
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"not a whole number: {text!r}")
+    return int(text)
+
+
+def _option(*flags: str, **settings: Any) -> Option:
+    return Option(flags, settings)
+
+
+_JSON: Final = _option("--json", action="store_true", help="print one JSON object instead of text")
+
+COMMANDS: Final[tuple[Command | Group, ...]] = (
+    Group(
+        "ledger",
+        "what the provider remembers",
+        (
+            Command("init", "create the ledger where there is none", "ledger:init", (_JSON,)),
+            Command("migrate", "bring the ledger's schema up to this version, under a lock", "ledger:migrate", (_JSON,)),
+            Command("stats", "count media ids, uploads and refusals of each channel", "ledger:stats", (_JSON,)),
+            Command(
+                "verify",
+                "look for what does not fit together; asks 360dialog nothing",
+                "ledger:verify",
+                (
+                    _JSON,
+                    _option(
+                        "--restored-at",
+                        type=instant,
+                        metavar="INSTANT",
+                        help="after a restore: the instant that the backup shows; names what cannot be trusted since",
+                    ),
+                    _option(
+                        "--limit", type=_count, default=5, metavar="N", help="rows named of each kind (default: %(default)s)"
+                    ),
+                ),
+            ),
+            Command(
+                "export",
+                "write every media id as CSV or JSON lines",
+                "ledger:export",
+                (
+                    _JSON,
+                    _option("--format", choices=["csv", "jsonl"], help="default: what --to ends in, else csv"),
+                    _option("--to", metavar="PLACE", help="a path or an object storage URI (default: standard output)"),
+                    _option("--overwrite", action="store_true", help="replace what stands at --to"),
+                ),
+            ),
+        ),
+    ),
+    Command(
+        "doctor",
+        "check versions, connection, key, ledger, clocks and DAG folder; says what is wrong and what to do",
+        "doctor:doctor",
+        (
+            _JSON,
+            _option("--conn-id", action="append", metavar="CONN_ID", help="once or more (default: dialog360_default)"),
+        ),
+    ),
+)
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        parser.exit(0, f"{PROGRAM} {version('airflow-provider-360dialog')}\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of ``dialog360``; ``chosen`` of what it gives is the `Command`."""
+    parser = argparse.ArgumentParser(prog=PROGRAM, description=ABOUT, epilog=_EXIT_CODES)
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+    below = parser.add_subparsers(required=True, metavar="COMMAND")
+    for each in COMMANDS:
+        one = below.add_parser(each.name, help=each.about, description=each.about)
+        if isinstance(each, Group):
+            group = one.add_subparsers(required=True, metavar="COMMAND")
+            for command in each.commands:
+                _fill(group.add_parser(command.name, help=command.about, description=command.about), command)
+        else:
+            _fill(one, each)
+    return parser
+
+
+def _fill(parser: argparse.ArgumentParser, command: Command) -> None:
+    for option in command.options:
+        parser.add_argument(*option.flags, **option.settings)
+    parser.set_defaults(chosen=command)
+
+
+def airflow_commands() -> list[Any]:
+    """The same commands for ``airflow dialog360 ...``; Airflow finds this function through `get_provider_info`."""
+    from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand
+
+    def action(command: Command) -> ActionCommand:
+        options = [Arg(option.flags, **option.settings) for option in command.options]
+        return ActionCommand(command.name, command.about, partial(_run_for_airflow, command), options)
+
+    def both(each: Command | Group) -> ActionCommand | GroupCommand:
+        return action(each) if isinstance(each, Command) else GroupCommand(each.name, each.about, list(map(action, each.commands)))
+
+    return [GroupCommand(PROGRAM, ABOUT, list(map(both, COMMANDS)))]
+
+
+def _run_for_airflow(command: Command, args: argparse.Namespace) -> None:
+    from airflow_provider_360dialog.cli.run import run
+
+    status = run(command, args)
+    if status:
+        raise SystemExit(status)
