@@ -31,6 +31,7 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "hooks": [{"integration-name": _INTEGRATION, "python-modules": [_HOOK_MODULE]}],
         "operators": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_provider_360dialog.operators.media"]}],
+        "cli": ["airflow_provider_360dialog.cli.commands.airflow_commands"],
         "connection-types": [
             {
                 "connection-type": "dialog360",

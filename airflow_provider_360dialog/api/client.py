@@ -36,6 +36,10 @@ class MediaApi:
         self._channel, self._now = channel, now
         self._sender = Sender(channel)
 
+    def longest_s(self, moved_bytes: int = 0) -> float:
+        """How long one call takes at most, float seconds, where ``moved_bytes`` of a file are moved."""
+        return self._sender.longest_s(moved_bytes)
+
     def close(self) -> None:
         """Close pooled connections."""
         self._sender.close()

@@ -64,7 +64,7 @@ def read_refusal(
     if _is_throttle(status, code, details):
         wait_s = _QUIET_S.get(operation, block_s) if retry_after_s is None else retry_after_s
         retry_at = now + timedelta(seconds=wait_s)
-        return ThrottledError(operation=operation, status=status, details=details, retry_at=retry_at)
+        return ThrottledError(operation=operation, status=status, details=details, retry_at=retry_at, retry_after_s=retry_after_s)
     if status >= 500 or status == 408:
         return ServerError(operation=operation, status=status, details=details, retry_after_s=retry_after_s)
     if status == 401 or (status in {400, 403} and code in _BAD_KEY_CODES):

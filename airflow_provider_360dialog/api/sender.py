@@ -64,10 +64,10 @@ class Sender:
         self._pid = 0
         self._user_agent = f"airflow-provider-360dialog/{_version()} python-requests/{requests.__version__}"
 
-    @property
-    def origin(self) -> str:
-        """Scheme and host, for messages."""
-        return self._channel.base_url
+    def longest_s(self, moved_bytes: int = 0) -> float:
+        """How long an exchange takes at most, float seconds: its connection, its deadline, and what a last read may add."""
+        timeouts = self._channel.timeouts
+        return timeouts.connect_s + timeouts.total_s + moved_bytes / _SLOWEST_BYTES_PER_S + 5.0
 
     def exchange(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -123,7 +124,8 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from importlib.metadata import version
 
-        parser.exit(0, f"{PROGRAM} {version('airflow-provider-360dialog')}\n")
+        sys.stdout.write(f"{PROGRAM} {version('airflow-provider-360dialog')}\n")
+        parser.exit(0)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -153,11 +155,13 @@ def airflow_commands() -> list[Any]:
     from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand
 
     def action(command: Command) -> ActionCommand:
-        options = [Arg(option.flags, **option.settings) for option in command.options]
+        options = [Arg(each.flags, **each.settings) for each in command.options]  # type: ignore[no-untyped-call]  # untyped in Airflow
         return ActionCommand(command.name, command.about, partial(_run_for_airflow, command), options)
 
     def both(each: Command | Group) -> ActionCommand | GroupCommand:
-        return action(each) if isinstance(each, Command) else GroupCommand(each.name, each.about, list(map(action, each.commands)))
+        return (
+            action(each) if isinstance(each, Command) else GroupCommand(each.name, each.about, list(map(action, each.commands)))
+        )
 
     return [GroupCommand(PROGRAM, ABOUT, list(map(both, COMMANDS)))]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from airflow_provider_360dialog.cli.run import Result, UsageError
 from airflow_provider_360dialog.cli.words import counted, duration, table
-from airflow_provider_360dialog.exceptions import LedgerRefusedError
+from airflow_provider_360dialog.exceptions import LedgerRefusedError, destination_error
 from airflow_provider_360dialog.hooks.ledger import ledger_store
 from airflow_provider_360dialog.ledger import schema
 from airflow_provider_360dialog.ledger.condition import standing_version
@@ -76,7 +76,9 @@ def verify(args: Namespace, _out: TextIO) -> Result:
     restored_at = args.restored_at and args.restored_at.timestamp()
     findings = find_disagreements(store, restored_at=restored_at, examples=args.limit)
     wrong = [each for each in findings if each.severity != "notice"]
-    verdict = "The ledger agrees with itself." if not wrong else f"{counted(len(wrong), 'kind')} of problems found."
+    verdict = (
+        "The ledger agrees with itself." if not wrong else f"{counted(len(wrong), 'kind of problem', 'kinds of problems')} found."
+    )
     text = "\n\n".join([f"Ledger: {_where(store)}", *map(_paragraph, findings), verdict])
     return Result(text, {**_place(store), "findings": [asdict(each) for each in findings]}, ok=not wrong)
 
@@ -94,12 +96,15 @@ def export(args: Namespace, out: TextIO) -> Result:
 
     place = destination_at(args.to, overwrite=args.overwrite)
     place.check()
-    with place.stage() as staged:
-        os.fchmod(staged.file.fileno(), 0o600)  # sha256 values can confirm that a known document was sent
-        text = io.TextIOWrapper(staged.file, encoding="utf-8", newline="")
-        rows = _write(store, text, form)
-        text.detach()
-        staged.publish()
+    try:
+        with place.stage() as staged:
+            os.fchmod(staged.file.fileno(), 0o600)  # sha256 values can confirm that a known document was sent
+            text = io.TextIOWrapper(staged.file, encoding="utf-8", newline="")
+            rows = _write(store, text, form)
+            text.detach()
+            staged.publish()
+    except OSError as fault:
+        raise destination_error(place.uri, fault) from fault
     words = f"{counted(rows, 'media id')} written to {place.uri} ({form})."
     return Result(words, {**_place(store), "rows": rows, "to": place.uri, "format": form})
 
@@ -139,8 +144,7 @@ def _row(each: ChannelStatistics) -> list[object]:
 
 def _paragraph(each: Finding) -> str:
     lines = [f"{each.severity}  {each.kind}: {each.count:,}", f"  {each.meaning}", f"  -> {each.remedy}"]
-    for row in each.examples:
-        lines.append("     " + ", ".join(f"{name} {value}" for name, value in row.items()))
+    lines += ["     " + ", ".join(f"{name} {value}" for name, value in row.items()) for row in each.examples]
     if len(each.examples) < each.count:
         lines.append(f"     ... and {each.count - len(each.examples):,} more")
     return "\n".join(lines)

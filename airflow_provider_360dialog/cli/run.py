@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 OK: Final = 0
 PROBLEMS: Final = 1
 USAGE: Final = 2
+INTERRUPTED: Final = 130
 _CONTEXT: Final = "_AIRFLOW_PROCESS_CONTEXT"
 
 
@@ -61,6 +62,8 @@ def run(command: Command, args: Namespace) -> int:
     except BrokenPipeError:  # whoever reads has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
         return PROBLEMS
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except Exception as error:
         if not type(error).__module__.startswith("airflow."):
             raise

@@ -21,7 +21,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 def duration(seconds: float) -> str:
     """The two largest units: ``28 d 23 h``, ``4 min 10 s``, ``7 s``."""
     left = round(abs(seconds))
-    parts = []
+    parts: list[tuple[int, str]] = []
     for size, unit in ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s")):
         count, left = divmod(left, size)
         if count or parts:

@@ -6,6 +6,7 @@ It resolves the connection and paths, hands the work to `jobs`, and re-reads the
 from __future__ import annotations
 
 import threading
+from copy import copy
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -66,7 +67,8 @@ class Dialog360Hook(BaseHook):
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._channel: Channel | None = None
-        self._asked_about: Channel | None = None
+        self._refused: Dialog360Error | None = None
+        self._asked_whether_moved = False
         self._calls: Calls | None = None
 
     def get_conn(self) -> Calls:
@@ -237,13 +239,7 @@ class Dialog360Hook(BaseHook):
             health = self.health()
         except Dialog360Error as error:
             return False, str(error)
-        number = f" Phone number id {health.phone_number_id}." if health.phone_number_id else ""
-        words = {
-            "AVAILABLE": "The API key works and the number is available.",
-            "LIMITED": "The API key works, but the number is LIMITED: some messages will not be sent.",
-            "BLOCKED": "The API key works, but the number is BLOCKED: it cannot send messages now. Media calls may still work.",
-        }.get(health.status, f"The API key works; 360dialog calls the number {health.status!r}.")
-        return True, " ".join([words + number, *health.notes])
+        return True, describe_health(health)
 
     def stop(self) -> None:
         """End waiting and send nothing more; called when the task is told to end. What is in flight goes on to its answer."""
@@ -282,35 +278,58 @@ class Dialog360Hook(BaseHook):
         if self._stop.is_set():
             raise StoppedError(operation="call 360dialog")
         with self._lock:
-            calls, used = self._connected(), self._channel
+            calls, used = self._usable(), self._channel
         refused: Dialog360Error
         try:
             return call(calls)
         except (KeyRefusedError, AccessRefusedError) as error:
             refused = error
         with self._lock:
-            if self._channel is used:  # else another thread has been here already
-                channel = self._read_channel()
-                if used is None or channel.api_key == used.api_key:
-                    raise self._moved(calls, used) or refused
-                self._connected(channel)
-                calls.api.close()
-                self.log.warning(
-                    "the API key of connection %r was refused and has been replaced: going on", self.dialog360_conn_id
-                )
-            calls = self._connected()
+            if self._channel is used and self._refused is None:  # else another thread has been here already
+                self._refused = refused
+            calls = self._usable()
         return call(calls)
 
-    def _moved(self, calls: Calls, used: Channel | None) -> ChannelFrozenError | None:
+    def _usable(self) -> Calls:
+        """What `get_conn` gives; where its key was refused, only with another key. Called with the lock held.
+
+        Raises:
+            Dialog360Error: the refusal of this very key, without sending it again.
+        """
+        if self._refused is None:
+            return self._connected()
+        channel = self._read_channel()
+        if self._calls is not None and self._channel is not None and channel.api_key == self._channel.api_key:
+            if not self._asked_whether_moved:
+                self._asked_whether_moved = True
+                self._refused = self._moved(self._calls) or self._refused
+            raise copy(self._refused)
+        if self._calls is not None:
+            self._calls.api.close()
+        self._refused, self._asked_whether_moved = None, False
+        self.log.warning("the API key of connection %r was refused and has been replaced: going on", self.dialog360_conn_id)
+        return self._connected(channel)
+
+    def _moved(self, calls: Calls) -> ChannelFrozenError | None:
         """Whether the number has moved away; asked once for each key that was refused, and not where it never had a number."""
         from airflow_provider_360dialog.jobs.identify import freeze_if_moved
 
-        if self._asked_about is used or not calls.ledger.is_identified:
+        if not calls.ledger.is_identified:
             return None
-        self._asked_about = used
         identity = calls.ledger.identity
         reason = freeze_if_moved(identity, api=calls.api, store=calls.ledger.store)
         return None if reason is None else ChannelFrozenError(phone_number_id=identity.phone_number_id, reason=reason)
+
+
+def describe_health(health: Health) -> str:
+    """In words what 360dialog says of a number whose key works."""
+    number = f" Phone number id {health.phone_number_id}." if health.phone_number_id else ""
+    words = {
+        "AVAILABLE": "The API key works and the number is available.",
+        "LIMITED": "The API key works, but the number is LIMITED: some messages will not be sent.",
+        "BLOCKED": "The API key works, but the number is BLOCKED: it cannot send messages now. Media calls may still work.",
+    }.get(health.status, f"The API key works; 360dialog calls the number {health.status!r}.")
+    return " ".join([words + number, *health.notes])
 
 
 def _task() -> tuple[str | None, int]:

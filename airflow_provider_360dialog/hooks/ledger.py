@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final
 from airflow_provider_360dialog.exceptions import LedgerRefusedError
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
+
     from airflow_provider_360dialog.ledger.store import Store
 
 SECTION: Final = "dialog360"
@@ -30,18 +32,21 @@ def ledger_store() -> Store:
         LedgerRefusedError: what is configured cannot be a ledger, or SQLite cannot serve this installation.
     """
     from airflow.configuration import conf
+    from sqlalchemy.engine import URL
 
     from airflow_provider_360dialog.ledger.store import Store
 
     conn_id = conf.get(SECTION, "ledger_conn_id", fallback="") or ""
+    trusted = False
     if conn_id:
         url = _postgres_url(conn_id)
     else:
         path = conf.get(SECTION, "ledger_path", fallback="") or str(Path(_airflow_home(), "dialog360", "ledger.db"))
-        if not conf.getboolean(SECTION, "allow_single_host_ledger", fallback=False):
+        trusted = conf.getboolean(SECTION, "allow_single_host_ledger", fallback=False)
+        if not trusted:
             _check_one_host(path, conf.get("core", "executor", fallback=""))
-        url = f"sqlite:///{Path(path).expanduser()}"
-    return _stores.setdefault(url, Store(url))
+        url = URL.create("sqlite", database=str(Path(path).expanduser()))
+    return _stores.setdefault(url.render_as_string(hide_password=False), Store(url, single_host=not trusted))
 
 
 def _airflow_home() -> str:
@@ -50,10 +55,8 @@ def _airflow_home() -> str:
 
 def _check_one_host(path: str, executors: str) -> None:
     """An empty SQLite file in each pod would mean no memory and many times the rate."""
-    others = sorted(
-        {name for each in re.split(r"[,;=]", executors) if (name := re.split(r"[:.]", each.strip())[-1]) not in _ONE_HOST}
-    )
-    others = [name for name in others if name.endswith("Executor")]
+    names = (re.split(r"[:.=]", each.strip())[-1] for each in re.split(r"[,;]", executors))
+    others = sorted({name for name in names if name not in _ONE_HOST})
     if others:
         raise LedgerRefusedError(
             place=path, reason=f"SQLite is for one host, and {', '.join(others)} runs tasks on many. {_REMEDY}"
@@ -65,16 +68,21 @@ def _check_one_host(path: str, executors: str) -> None:
         )
 
 
-def _postgres_url(conn_id: str) -> str:
+def _postgres_url(conn_id: str) -> URL:
     from airflow.sdk import BaseHook
+    from airflow.sdk.exceptions import AirflowNotFoundException, AirflowRuntimeError
     from sqlalchemy.engine import URL
 
-    conn = BaseHook.get_connection(conn_id)
+    try:
+        conn = BaseHook.get_connection(conn_id)
+    except (AirflowNotFoundException, AirflowRuntimeError) as fault:
+        reason = f"[dialog360] ledger_conn_id names connection {conn_id!r}, which Airflow does not have"
+        raise LedgerRefusedError(place=conn_id, reason=reason) from fault
     if conn.conn_type not in {"postgres", "postgresql"}:
         raise LedgerRefusedError(place=conn_id, reason=f"connection {conn_id!r} is of type {conn.conn_type!r}, not postgres")
     allowed = ("sslmode", "sslrootcert", "sslcert", "sslkey", "options", "target_session_attrs", "application_name")
     query = {name: str(value) for name, value in conn.extra_dejson.items() if name in allowed}
-    url = URL.create(
+    return URL.create(
         "postgresql+psycopg",
         username=conn.login or None,
         password=conn.password or None,
@@ -83,4 +91,3 @@ def _postgres_url(conn_id: str) -> str:
         database=conn.schema or None,
         query=query,
     )
-    return url.render_as_string(hide_password=False)

@@ -31,6 +31,7 @@ def delete(media_id: str, *, calls: Calls, ignore_missing: bool = True) -> bool:
         Dialog360Error: any other failure.
     """
     check_media_id(media_id)
+    calls.ledger.check_usable()
     calls.ledger.uploads.mark(media_id, schema.DELETING)  # before the call: from now on it answers for no file
     outcome = calls.outcome("delete", lambda: calls.api.delete(media_id))
     if isinstance(outcome, MediaGoneError):

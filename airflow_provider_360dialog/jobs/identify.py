@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_360dialog.exceptions import (
     AccessRefusedError,
     AnswerUnreadableError,
+    ChannelFrozenError,
     ConnectionInvalidError,
     Dialog360Error,
     EndpointMissingError,
@@ -39,17 +40,31 @@ def identify(channel: Channel, *, api: MediaApi, store: Store, conn_id: str) -> 
     channels, field = Channels(store), channel.policy.phone_number_id
     by_key, by_connection = channels.look_up(api_key=channel.api_key, conn_id=conn_id, origin=channel.base_url)
     decision = decide_identity(field=field, by_key=by_key, by_connection=by_connection)
-    if isinstance(decision, Known):
-        if by_connection is None or by_connection.channel_id != decision.identity.channel_id:
-            channels.bind_connection(conn_id, channel.base_url, decision.identity)
-        return decision.identity
     if isinstance(decision, Refused):
         raise ConnectionInvalidError(conn_id=conn_id, field="extra: phone_number_id", reason=decision.reason)
-    number = decide_new_key(field=field, found=_ask(api, field), by_connection=by_connection)
-    if isinstance(number, Refused):
-        raise ConnectionInvalidError(conn_id=conn_id, field="extra: phone_number_id", reason=number.reason)
-    log.info("connection %r speaks for phone number id %s", conn_id, number)
-    return channels.bind(api_key=channel.api_key, conn_id=conn_id, origin=channel.base_url, phone_number_id=number)
+    if isinstance(decision, Known) and decision.identity.frozen_because is None:
+        identity = decision.identity
+    else:
+        found = _ask(api, field)
+        if isinstance(decision, Known) and found != decision.identity.phone_number_id:
+            frozen = decision.identity
+            raise ChannelFrozenError(
+                phone_number_id=frozen.phone_number_id, reason=frozen.frozen_because or "no reason on record"
+            )
+        # A new key; or one of a frozen channel, whose number answers to it again.
+        number = decide_new_key(field=field, found=found, by_connection=by_connection)
+        if isinstance(number, Refused):
+            raise ConnectionInvalidError(conn_id=conn_id, field="extra: phone_number_id", reason=number.reason)
+        log.info("connection %r speaks for phone number id %s", conn_id, number)
+        identity = channels.bind(api_key=channel.api_key, conn_id=conn_id, origin=channel.base_url, phone_number_id=number)
+    others = channels.speak(conn_id, channel.base_url, identity, channel.policy)
+    if others:
+        log.warning(
+            "connections %s say different things of the ration of number %s: the stricter counts",
+            ", ".join(map(repr, [conn_id, *others])),
+            identity.phone_number_id,
+        )
+    return identity
 
 
 def _ask(api: MediaApi, field: str | None) -> str | None:

@@ -79,6 +79,7 @@ def fetch(media_id: str, *, calls: Calls, ask_again: bool = False) -> FetchedMed
         Dialog360Error: any other failure.
     """
     check_media_id(media_id)
+    calls.ledger.check_usable()
     refused = calls.ledger.refused.look_up(media_id)
     if refused is not None and not ask_again:
         raise refused

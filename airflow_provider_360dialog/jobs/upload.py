@@ -6,7 +6,7 @@ import logging
 import random
 import time
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import tenacity
 
@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from airflow_provider_360dialog.jobs.calls import Calls
+    from airflow_provider_360dialog.ledger.uploads import Uploads
     from airflow_provider_360dialog.ports import Source, Verdict
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -64,10 +67,12 @@ def upload(
         ValidityOutOfReachError: no upload can be promised for that long.
         Dialog360Error: what 360dialog answered, or what kept it or the ledger from answering.
     """
-    latest = calls.now() + timedelta(seconds=MEDIA_LIFE_S - SAFETY_MARGIN_S)
-    if valid_until is not None and valid_until > latest:
-        raise ValidityOutOfReachError(valid_until=valid_until, latest=latest)
-    verdict = _judge(source, calls, mime_type=mime_type, filename=filename, kind=kind)
+    if valid_until is not None:
+        latest = calls.ledger.store.read_now() + timedelta(seconds=MEDIA_LIFE_S - SAFETY_MARGIN_S)
+        if valid_until > latest:
+            raise ValidityOutOfReachError(valid_until=valid_until, latest=latest)
+    said = {"mime_type": mime_type, "filename": filename, "kind": kind}
+    verdict = _judge(source, calls, said)
     if not verdict.ok or verdict.mime_type is None:
         raise MediaRejectedError(name=source.name, problems=verdict.errors)
     for warning in verdict.problems:
@@ -81,13 +86,17 @@ def upload(
         step = _claim(file, calls, wanted_until=wanted_until, reuse=reuse)
         if isinstance(step, UploadedMedia):
             return _told(step)
-        uploaded = _send(source, verdict, file, step, calls)
+        try:
+            uploaded = _send(source, verdict, file, step, calls)
+        except SourceChangedError:
+            calls.ledger.sources.forget(source.uri, **said)  # its stamp has lied: next time it is read
+            raise
         if uploaded is not None:
             return _told(uploaded)
         log.warning("another worker took this file over meanwhile; its answer counts")
 
 
-def _judge(source: Source, calls: Calls, **said: str | None) -> Verdict:
+def _judge(source: Source, calls: Calls, said: dict[str, str | None]) -> Verdict:
     """The verdict; a file that has not changed since it was found good is not read again."""
     stamp = source.stamp()
     if stamp is not None and (known := calls.ledger.sources.recall(source.uri, stamp, **said)) is not None:
@@ -116,14 +125,16 @@ def _claim(file: Fingerprint, calls: Calls, *, wanted_until: float | None, reuse
 def _send(source: Source, verdict: Verdict, file: Fingerprint, claim: Claim, calls: Calls) -> UploadedMedia | None:
     """POST under a claim, and store what comes back; None where the claim was lost to another worker."""
     uploads = calls.ledger.uploads
-    unknown = False
+    sent = unknown = False
     started = time.monotonic()
 
     def attempt() -> str | Dialog360Error:
         nonlocal unknown
-        if unknown:
-            uploads.send_again(claim)  # on record before it leaves: the last one may have been accepted
-        unknown = True
+        nonlocal sent
+        # On record before it leaves, where the last one may have been accepted; and nothing leaves once the claim is lost.
+        if sent and not (uploads.send_again(claim) if unknown else uploads.renew(claim)):
+            raise _LeaseLost
+        sent = unknown = True
         outcome = calls.api.upload(
             source,
             size_bytes=file.size_bytes,
@@ -150,20 +161,35 @@ def _send(source: Source, verdict: Verdict, file: Fingerprint, claim: Claim, cal
                 settled = True
                 return _patiently(lambda: uploads.complete(claim, file, media_id), media_id, calls)
         if isinstance(outcome, SourceChangedError) and outcome.media_id is not None:
-            settled = True
-            uploads.discard(claim, outcome.media_id)
+            settled, wrong_id = True, outcome.media_id
+            _patiently(lambda: uploads.discard(claim, wrong_id), wrong_id, calls)
         raise outcome
+    except _LeaseLost:
+        settled = True  # whoever took it over has counted what may have been accepted
+        return None
     finally:
         if not settled:
-            uploads.release(claim, unknown=unknown)
+            _release(uploads, claim, unknown=unknown)
 
 
-def _patiently(store: Callable[[], UploadedMedia | None], media_id: str, calls: Calls) -> UploadedMedia | None:
+class _LeaseLost(Exception):  # noqa: N818 - not an error that anybody sees
+    """Another worker has taken the claim over; nothing more may be sent under it."""
+
+
+def _release(uploads: Uploads, claim: Claim, *, unknown: bool) -> None:
+    try:
+        uploads.release(claim, unknown=unknown)
+    except LedgerUnavailableError as error:  # what went wrong before is what the caller has to know
+        log.warning("a claim could not be given back and will lapse by itself: %s", error)
+
+
+def _patiently(store: Callable[[], T], media_id: str, calls: Calls) -> T:
     """Store an id, for five minutes if need be: without it the upload would be lost, and made again."""
     controller = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(LedgerUnavailableError),
         wait=tenacity.wait_random_exponential(multiplier=0.2, max=10),
         stop=tenacity.stop_after_delay(_KEEP_TRYING_S) | tenacity.stop_when_event_set(calls.stop),
+        sleep=tenacity.sleep_using_event(calls.stop),
         before_sleep=lambda _: log.warning("the ledger cannot store media id %s yet, trying again", media_id),
         reraise=True,
     )

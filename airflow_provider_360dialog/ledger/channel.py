@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from airflow_provider_360dialog.exceptions import ChannelFrozenError
 from airflow_provider_360dialog.ledger import schema
 from airflow_provider_360dialog.ledger.decisions import Claimant
 from airflow_provider_360dialog.ledger.keeper import Keeper
+from airflow_provider_360dialog.ledger.ration import Ration
 from airflow_provider_360dialog.ledger.refused import RefusedIds
 from airflow_provider_360dialog.ledger.sources import Sources
 from airflow_provider_360dialog.ledger.uploads import Uploads
@@ -52,6 +54,19 @@ class ChannelLedger:
                 self._identity = self._identify()
             return self._identity
 
+    def check_usable(self) -> None:
+        """Raise where nothing may be sent for the channel.
+
+        Raises:
+            ChannelFrozenError: its number has moved away.
+        """
+        identity = self.identity
+        query = sa.select(schema.channel.c.frozen_because).where(schema.channel.c.id == identity.channel_id)
+        with self.store.read() as db:
+            reason = db.scalar(query)
+        if reason is not None:
+            raise ChannelFrozenError(phone_number_id=identity.phone_number_id, reason=reason)
+
     @property
     def is_identified(self) -> bool:
         """Whether it is known already which channel it is."""
@@ -66,6 +81,11 @@ class ChannelLedger:
     def refused(self) -> RefusedIds:
         """Its ids that are not asked again."""
         return RefusedIds(self.store, self.identity.channel_id)
+
+    @property
+    def ration(self) -> Ration:
+        """Its instants for uploads and its credits for GETs."""
+        return Ration(self.store, self.identity.channel_id)
 
     @property
     def sources(self) -> Sources:

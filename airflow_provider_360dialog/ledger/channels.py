@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
@@ -17,6 +17,10 @@ from airflow_provider_360dialog.ledger.upsert import insert_for
 
 if TYPE_CHECKING:
     from airflow_provider_360dialog.ledger.store import Store
+    from airflow_provider_360dialog.ports import Policy
+
+POLICY_LIFE_S: Final = 3600.0
+"""A connection that was not used for an hour has no say in the ration any more."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,32 @@ class Channels:
                 .values(conn_id=conn_id, origin=origin, channel_id=identity.channel_id)
                 .on_conflict_do_update(index_elements=["conn_id", "origin"], set_={"channel_id": identity.channel_id})
             )
+
+    def speak(self, conn_id: str, origin: str, identity: Identity, policy: Policy) -> list[str]:
+        """Record that a connection speaks for a channel, and what it says of its ration.
+
+        Returns:
+            The connections that have spoken for the same channel within an hour and say something else: the stricter counts.
+        """
+        said = {
+            "uploads_per_second": policy.uploads_per_second,
+            "error_budget": policy.error_budget,
+            "throttle": policy.throttle,
+        }
+        table = schema.connection
+        with self._store.write() as db:
+            now = db.execute(sa.select(self._store.now)).scalar_one()
+            values = {"channel_id": identity.channel_id, "policy_at": now, **said}
+            statement = insert_for(self._store)(table).values(conn_id=conn_id, origin=origin, **values)
+            db.execute(statement.on_conflict_do_update(index_elements=["conn_id", "origin"], set_=values))
+            others = db.execute(
+                sa.select(table).where(
+                    table.c.channel_id == identity.channel_id,
+                    sa.or_(table.c.conn_id != conn_id, table.c.origin != origin),
+                    table.c.policy_at > now - POLICY_LIFE_S,
+                )
+            ).all()
+        return [row.conn_id for row in others if any(getattr(row, name) != value for name, value in said.items())]
 
     def freeze(self, identity: Identity, reason: str) -> None:
         """Stop a channel whose number has moved away. Nothing is deleted."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
 from airflow_provider_360dialog.ledger import schema
 from airflow_provider_360dialog.ledger.host import check_only_host
-from airflow_provider_360dialog.ledger.store import Store
+
+if TYPE_CHECKING:
+    from airflow_provider_360dialog.ledger.store import Store
 
 
 class _UndoError(Exception):
@@ -30,6 +34,21 @@ def standing_version(store: Store) -> int | None:
     return None if found is None else int(found)
 
 
+def missing_parts(store: Store) -> list[str]:
+    """What a ledger of the right version should have and has not: ``table`` or ``table.column``; empty where it is whole."""
+    missing = []
+    with store.read() as db:
+        inspector = sa.inspect(db)
+        tables = set(inspector.get_table_names())
+        for table in schema.metadata.sorted_tables:
+            if table.name not in tables:
+                missing.append(table.name)
+                continue
+            found = {column["name"] for column in inspector.get_columns(table.name)}
+            missing += [f"{table.name}.{column.name}" for column in table.columns if column.name not in found]
+    return missing
+
+
 def read_clock(store: Store) -> float:
     """The present instant by the ledger's clock, float seconds since 1970."""
     with store.read() as db:
@@ -43,11 +62,8 @@ def try_writing(store: Store) -> None:
         LedgerRefusedError: it may not be written to, or another machine uses this SQLite file. LedgerUnavailableError: it cannot
             be reached, or somebody else has kept the lock for 30 s.
     """
-    try:
-        with store.write() as db:
-            if store.dialect == "sqlite":
-                check_only_host(db, store.now, place=store.place)
-            db.execute(schema.meta.update().where(schema.meta.c.name == "schema_version").values(value=schema.meta.c.value))
-            raise _UndoError
-    except _UndoError:
-        return
+    with suppress(_UndoError), store.write() as db:
+        if store.dialect == "sqlite":
+            check_only_host(db, store.now, place=store.place)
+        db.execute(schema.meta.update().where(schema.meta.c.name == "schema_version").values(value=schema.meta.c.value))
+        raise _UndoError

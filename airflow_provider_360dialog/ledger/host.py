@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Final
 
@@ -10,13 +11,14 @@ import sqlalchemy as sa
 from airflow_provider_360dialog.exceptions import LedgerRefusedError
 from airflow_provider_360dialog.ledger import schema
 
+_OCTAL = re.compile(r"\\([0-7]{3})")
 ACTIVE_S: Final = 300.0
 _REMEDY: Final = "Use PostgreSQL: set [dialog360] ledger_conn_id to an Airflow connection of type postgres"
 _NETWORK_FILE_SYSTEMS: Final = frozenset(
     {
         "nfs", "nfs3", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "afs", "ceph", "glusterfs", "fuse.glusterfs",
         "lustre", "gpfs", "ocfs2", "gfs2", "beegfs", "fuse.sshfs", "fuse.s3fs", "fuse.gcsfuse", "fuse.blobfuse",
-        "fuse.blobfuse2", "fuse.juicefs", "fuse.rclone", "fuse.ceph", "davfs", "fuse.davfs2",
+        "fuse.blobfuse2", "fuse.juicefs", "fuse.rclone", "fuse.ceph", "fuse.ceph-fuse", "fuse.mount-s3", "davfs", "fuse.davfs2",
     }
 )  # fmt: skip
 
@@ -47,7 +49,7 @@ def file_system_of(path: Path, mounts: str) -> str:
         fields = line.split(" ")
         if len(fields) < 3:
             continue
-        point = Path(fields[1].encode().decode("unicode_escape"))
+        point = Path(_OCTAL.sub(lambda escape: chr(int(escape[1], 8)), fields[1]))  # a blank in a name is written \040
         if path.is_relative_to(point) and len(point.parts) >= best:
             best, kind = len(point.parts), fields[2]
     return kind

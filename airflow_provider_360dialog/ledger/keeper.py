@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +21,9 @@ log = logging.getLogger(__name__)
 RENEW_EVERY_S: Final = 40.0
 
 
+_keepers: weakref.WeakSet[Keeper] = weakref.WeakSet()
+
+
 class Keeper:
     """One thread for all claims of a process; it runs only while there are any.
 
@@ -32,14 +36,18 @@ class Keeper:
         self._claims: dict[Claim, Uploads] = {}
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._pid = 0
+
+        _keepers.add(self)
+
+    def forget(self) -> None:
+        """In a forked child: claims, thread and lock are the parent's."""
+        self._claims, self._thread = {}, None
+        self._changed = threading.Condition()
 
     @contextmanager
     def keeping(self, claim: Claim, uploads: Uploads) -> Iterator[None]:
         """Renew ``claim`` every 40 s until the block ends."""
         with self._changed:
-            if self._pid != os.getpid():  # threads and other people's claims do not survive a fork
-                self._claims, self._thread, self._pid = {}, None, os.getpid()
             self._claims[claim] = uploads
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="dialog360-leases", daemon=True)
@@ -60,14 +68,23 @@ class Keeper:
                     return
                 claims = list(self._claims.items())
             for claim, uploads in claims:
-                _renew(claim, uploads)
+                self._renew(claim, uploads)
+
+    def _renew(self, claim: Claim, uploads: Uploads) -> None:
+        try:
+            kept = uploads.renew(claim)
+        except LedgerUnavailableError as error:
+            log.warning("a lease could not be renewed and may lapse: %s", error)
+            return
+        with self._changed:
+            ended = claim not in self._claims
+        if not kept and not ended:
+            log.warning("a lease was lost to another worker; what comes back here will be kept as surplus")
 
 
-def _renew(claim: Claim, uploads: Uploads) -> None:
-    try:
-        kept = uploads.renew(claim)
-    except LedgerUnavailableError as error:
-        log.warning("a lease could not be renewed and may lapse: %s", error)
-        return
-    if not kept:
-        log.warning("a lease was lost to another worker; what comes back here will be kept as surplus")
+def _forget_all() -> None:
+    for keeper in _keepers:
+        keeper.forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import sqlalchemy as sa
-
 from airflow_provider_360dialog.exceptions import MediaGoneError
 from airflow_provider_360dialog.ledger import schema
 from airflow_provider_360dialog.ledger.upsert import insert_for
 
 if TYPE_CHECKING:
+    import sqlalchemy as sa
+
     from airflow_provider_360dialog.ledger.store import Store
 
 _refused = schema.refused
@@ -30,7 +30,8 @@ class RefusedIds:
     def look_up(self, media_id: str) -> MediaGoneError | None:
         """The refusal on record, or None."""
         with self._store.read() as db:
-            row = db.execute(sa.select(_refused).where(*self._is(media_id))).first()
+            which = {"b_channel": self._channel_id, "b_media_id": media_id}
+            row = db.execute(self._store.statements.is_refused, which).first()
         if row is None:
             return None
         details = f"{row.details} ({_ALREADY})" if row.details else _ALREADY

@@ -9,7 +9,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 CURRENT: Final = "current"
 """The id that answers for its fingerprint; at most one."""
@@ -57,6 +57,11 @@ connection = sa.Table(
     sa.Column("conn_id", sa.Text, primary_key=True),
     sa.Column("origin", sa.Text, primary_key=True),
     sa.Column("channel_id", _Id, sa.ForeignKey("d360_channel.id"), nullable=False),
+    sa.Column("uploads_per_second", _Instant),  # what the connection says, as it was last used
+    sa.Column("error_budget", sa.Integer),
+    sa.Column("throttle", sa.Text),
+    sa.Column("policy_at", _Instant),
+    sa.Index("d360_connection_of", "channel_id"),
 )
 
 fingerprint = sa.Table(
@@ -111,6 +116,33 @@ refused = sa.Table(
     sa.Column("code", sa.Integer),
     sa.Column("details", sa.Text, nullable=False),
     sa.Column("refused_at", _Instant, nullable=False),
+)
+
+pace = sa.Table(
+    "d360_pace",
+    metadata,
+    sa.Column("channel_id", _Id, sa.ForeignKey("d360_channel.id"), primary_key=True),
+    sa.Column("next_at", _Instant, nullable=False),
+    sa.Column("rate", _Instant, nullable=False),  # uploads per second that are allowed now
+    sa.Column("changed_at", _Instant, nullable=False),
+    sa.Column("paused_until", _Instant, nullable=False),
+)
+
+retrieval = sa.Table(
+    "d360_retrieval",
+    metadata,
+    sa.Column("channel_id", _Id, sa.ForeignKey("d360_channel.id"), primary_key=True),
+    sa.Column("closed_until", _Instant, nullable=False),
+)
+
+credit = sa.Table(
+    "d360_credit",
+    metadata,
+    sa.Column("id", _Id, primary_key=True),
+    sa.Column("channel_id", _Id, sa.ForeignKey("d360_channel.id"), nullable=False),
+    sa.Column("spent_at", _Instant),  # None while it is held
+    sa.Column("deadline", _Instant, nullable=False),  # of the request that holds it; a dead holder's credit is spent from here on
+    sa.Index("d360_credit_of", "channel_id"),
 )
 
 source = sa.Table(

@@ -7,10 +7,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
-import sqlalchemy as sa
-
 from airflow_provider_360dialog.ledger import schema
-from airflow_provider_360dialog.ledger.upsert import insert_for
 from airflow_provider_360dialog.ports import Problem, Verdict
 
 if TYPE_CHECKING:
@@ -34,17 +31,16 @@ class Sources:
             uri: of the file. stamp: what its storage says of its present content (etag, or time and size).
             said: the caller's words for it, which are part of the question.
         """
-        query = sa.select(_source.c.verdict).where(_source.c.question == _question(uri, said), _source.c.stamp == stamp)
+        which = {"b_question": _question(uri, said), "b_stamp": stamp}
         with self._store.read() as db:
-            found = db.scalar(query)
+            found = db.scalar(self._store.statements.recall, which)
         return None if found is None else _verdict(found)
 
     def remember(self, uri: str, stamp: str, verdict: Verdict, **said: str | None) -> None:
         """Put a verdict on record; the file's last one is replaced."""
-        values = {"stamp": stamp, "verdict": json.dumps(asdict(verdict)), "seen_at": self._store.now.element}
-        statement = insert_for(self._store)(_source).values(question=_question(uri, said), **values)
+        values = {"b_question": _question(uri, said), "b_stamp": stamp, "b_verdict": json.dumps(asdict(verdict))}
         with self._store.write() as db:
-            db.execute(statement.on_conflict_do_update(index_elements=["question"], set_=values))
+            db.execute(self._store.statements.remember, values)
 
     def forget(self, uri: str, **said: str | None) -> None:
         """A file whose bytes turned out to be others."""

@@ -37,7 +37,9 @@ def read_statistics(store: Store) -> list[ChannelStatistics]:
     """Every channel, by phone number id. Reads only."""
     files, media, refused = schema.fingerprint, schema.media, schema.refused
     runs = sa.and_(files.c.owner.is_not(None), files.c.lease_until > store.now.element)
-    unsure = sa.func.coalesce(sa.func.sum(files.c.orphan_possible + sa.case((runs, 0), else_=files.c.sending)), 0)
+    unsure = sa.func.coalesce(
+        sa.func.sum(files.c.orphan_possible + sa.case((runs, files.c.sending - 1), else_=files.c.sending)), 0
+    )
     uploading = sa.func.coalesce(sa.func.sum(sa.case((runs, 1), else_=0)), 0)
     of_files = sa.or_(files.c.orphan_possible > 0, files.c.sending > 0)
     with store.read() as db:
@@ -48,7 +50,7 @@ def read_statistics(store: Store) -> list[ChannelStatistics]:
         of_channels = sa.select(files.c.channel_id, uploading, unsure).where(of_files).group_by(files.c.channel_id)
         counts = {row[0]: (int(row[1]), int(row[2])) for row in db.execute(of_channels)}
         refusals = sa.select(refused.c.channel_id, sa.func.count()).group_by(refused.c.channel_id)
-        gone: dict[int, int] = dict(db.execute(refusals).tuples().all())
+        gone = {row[0]: int(row[1]) for row in db.execute(refusals)}
         found = []
         for row in db.execute(sa.select(schema.channel).order_by(schema.channel.c.phone_number_id)).all():
             soonest = db.scalar(

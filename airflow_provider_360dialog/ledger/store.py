@@ -10,8 +10,11 @@ from __future__ import annotations
 import math
 import os
 import secrets
+import sqlite3
 import time
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,8 +34,9 @@ from airflow_provider_360dialog.exceptions import (
     LedgerRefusedError,
     LedgerUnavailableError,
 )
-from airflow_provider_360dialog.ledger import schema
+from airflow_provider_360dialog.ledger import schema, upgrades
 from airflow_provider_360dialog.ledger.host import check_file_system, check_only_host
+from airflow_provider_360dialog.ledger.statements import Statements
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,10 +57,10 @@ class Store:
         url: SQLAlchemy URL: ``sqlite:///<absolute path>`` or ``postgresql+psycopg://...``.
         now_sql: an SQL expression for the present instant in float seconds since 1970; None for the database's clock. Tests pass
             their own to move time.
-        single_host: how sure it is that only this host opens a SQLite file: checked where True.
+        single_host: whether to look out for other hosts that open the same SQLite file.
     """
 
-    def __init__(self, url: str, *, now_sql: str | None = None, single_host: bool = True) -> None:
+    def __init__(self, url: str | sa.URL, *, now_sql: str | None = None, single_host: bool = True) -> None:
         self._url = sa.make_url(url)
         self._single_host = single_host
         self.dialect = self._url.get_backend_name()
@@ -65,6 +69,11 @@ class Store:
         self.now: sa.ColumnElement[float] = sa.literal_column(now_sql or _NOW[self.dialect], sa.Double).label("now")
         self._checked_by = 0
         self._seen_at = -math.inf
+
+    @cached_property
+    def statements(self) -> Statements:
+        """What the hot path asks, built once."""
+        return Statements(self.dialect, self.now)
 
     @property
     def place(self) -> str:
@@ -99,7 +108,7 @@ class Store:
             LedgerMissingError: there is no ledger yet. LedgerRefusedError, LedgerUnavailableError: as for `open`.
         """
         if self._checked_by != os.getpid():
-            if self.dialect == "sqlite" and not Path(self.place).exists():
+            if self.dialect == "sqlite" and not _has_content(Path(self.place)):
                 raise LedgerMissingError(place=self.place)
             version = self._version()
             if version is None:
@@ -127,7 +136,16 @@ class Store:
                 ])  # fmt: skip
                 return schema.VERSION
             self._check_version(version, upgrade=upgrade)
-            return version
+            try:
+                return upgrades.upgrade(db, version)
+            except LookupError:
+                reason = f"no way leads from its schema (version {version}) to this provider's ({schema.VERSION})"
+                raise LedgerRefusedError(place=self.place, reason=reason) from None
+
+    def read_now(self) -> datetime:
+        """The present instant by the database's clock, aware UTC."""
+        with self.read() as db:
+            return datetime.fromtimestamp(db.execute(sa.select(self.now)).scalar_one(), UTC)
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
@@ -152,7 +170,7 @@ class Store:
         except SQLAlchemyError as fault:
             error = LedgerRefusedError(place=self.place, reason=f"it does not answer as a ledger does: {_words(fault)}")
         if error is not None:  # not chained: a driver's text can hold the connection's password
-            raise error
+            raise error from None
 
     def _engine(self) -> sa.Engine:
         try:
@@ -186,6 +204,8 @@ class Store:
         if not sa.inspect(db).has_table(schema.meta.name):
             return None
         found = db.scalar(sa.select(schema.meta.c.value).where(schema.meta.c.name == "schema_version"))
+        if found is not None and not found.isdecimal():
+            raise LedgerRefusedError(place=self.place, reason=f"its schema version is {found[:20]!r}, which is no number")
         return None if found is None else int(found)
 
     def _check_version(self, version: int, *, upgrade: bool) -> None:
@@ -221,6 +241,7 @@ os.register_at_fork(after_in_child=_forget_engines)
 
 
 def _new_postgres(url: sa.URL) -> sa.Engine:
+    named = {} if "application_name" in url.query else {"application_name": "airflow-provider-360dialog"}
     return sa.create_engine(
         url,
         pool_size=5,
@@ -228,7 +249,7 @@ def _new_postgres(url: sa.URL) -> sa.Engine:
         pool_pre_ping=True,
         pool_recycle=300,
         hide_parameters=True,
-        connect_args={"prepare_threshold": None, "connect_timeout": 10, "application_name": "airflow-provider-360dialog"},
+        connect_args={"prepare_threshold": None, "connect_timeout": 10, **named},
     )
 
 
@@ -239,8 +260,9 @@ def _new_sqlite(url: sa.URL) -> sa.Engine:
     def prepare(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # the driver's own BEGIN would come too late
         cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        for pragma in ("synchronous=FULL", "foreign_keys=ON"):
             cursor.execute(f"PRAGMA {pragma}")
+        _write_ahead(cursor)
         cursor.close()
 
     @sa.event.listens_for(engine, "begin")
@@ -249,6 +271,29 @@ def _new_sqlite(url: sa.URL) -> sa.Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
     return engine
+
+
+def _write_ahead(cursor: Any) -> None:
+    """Write-ahead mode, which stays with the file. The lock that the change takes is one for which SQLite does not wait."""
+    if cursor.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+        return
+    gives_up_at = time.monotonic() + BUSY_S
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > gives_up_at:
+                raise
+            time.sleep(0.05)
+        else:
+            return
+
+
+def _has_content(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return False
 
 
 def _words(fault: SQLAlchemyError) -> str:

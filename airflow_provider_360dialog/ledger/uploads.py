@@ -24,7 +24,6 @@ from airflow_provider_360dialog.ledger.decisions import (
     decide,
     safe_until_of,
 )
-from airflow_provider_360dialog.ledger.upsert import insert_for
 from airflow_provider_360dialog.ports import UploadedMedia
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
 _files = schema.fingerprint
 _media = schema.media
-_is_current = sa.and_(_media.c.id == _files.c.media_row, _media.c.fingerprint_id == _files.c.id, _media.c.state == schema.CURRENT)
 
 
 @dataclass(frozen=True)
@@ -76,13 +74,8 @@ class Uploads:
         Args:
             file: what would be sent. wanted_until: float seconds; None for a week from now.
         """
-        query = (
-            sa.select(_media.c.media_id, _media.c.uploaded_at, _media.c.safe_until, self._store.now)
-            .join_from(_files, _media, _is_current)
-            .where(*self._is(file))
-        )
         with self._store.read() as db:
-            row = db.execute(query).first()
+            row = db.execute(self._store.statements.adopt, self._file(file)).first()
         if row is None or row.safe_until < (row.now + DEFAULT_VALIDITY_S if wanted_until is None else wanted_until):
             return None
         return _record(file, row.media_id, row.uploaded_at, row.safe_until, reused=True)
@@ -116,19 +109,16 @@ class Uploads:
                 return _record(file, row.media_id, row.uploaded_at, row.safe_until, reused=True)
             if isinstance(decision, Wait):
                 return Busy(for_s=max(0.0, decision.until - row.now))
-            db.execute(
-                _files.update()
-                .where(_files.c.id == row.id)
-                .values(
-                    fence=row.fence + 1,
-                    owner=claimant.owner,
-                    task=claimant.task,
-                    try_number=claimant.try_number,
-                    lease_until=row.now + LEASE_S,
-                    orphan_possible=row.orphan_possible + row.sending,
-                    sending=1,
-                )
-            )
+            taken = {
+                "b_row": row.id,
+                "b_fence": row.fence + 1,
+                "b_owner": claimant.owner,
+                "b_task": claimant.task,
+                "b_try_number": claimant.try_number,
+                "b_lease_until": row.now + LEASE_S,
+                "b_orphan_possible": row.orphan_possible + row.sending,
+            }
+            db.execute(self._store.statements.take, taken)
             return Claim(row=row.id, fence=row.fence + 1, owner=claimant.owner)
 
     def renew(self, claim: Claim) -> bool:
@@ -152,10 +142,11 @@ class Uploads:
             The record; None where the lease was lost meanwhile: the id is on record as surplus, and whoever took over answers.
         """
         with self._store.write() as db:
-            row = db.execute(sa.select(_files, self._store.now).where(_files.c.id == claim.row).with_for_update(of=_files)).one()
+            row = db.execute(self._store.statements.row, {"b_row": claim.row}).one()
             holds = (row.fence, row.owner) == (claim.fence, claim.owner)
             if not holds and (already := self._already(db, row, media_id)) is not None:
-                return _record(file, media_id, already.uploaded_at, already.safe_until, reused=False)
+                answers = already.state in {schema.CURRENT, schema.RETIRING}
+                return _record(file, media_id, already.uploaded_at, already.safe_until, reused=False) if answers else None
             safe_until = safe_until_of(row.now)
             stored = self._store_media(db, row, media_id, schema.CURRENT if holds else schema.SURPLUS, safe_until)
             if not holds:
@@ -175,7 +166,7 @@ class Uploads:
     def discard(self, claim: Claim, media_id: str) -> None:
         """Store an id that stands for the wrong bytes: it is never returned, only deleted some day. The claim ends."""
         with self._store.write() as db:
-            row = db.execute(sa.select(_files, self._store.now).where(_files.c.id == claim.row).with_for_update(of=_files)).one()
+            row = db.execute(self._store.statements.row, {"b_row": claim.row}).one()
             self._store_media(db, row, media_id, schema.SURPLUS, safe_until_of(row.now))
             if (row.fence, row.owner) == (claim.fence, claim.owner):
                 self._release(db, row, unknown=row.sending - 1)
@@ -183,18 +174,26 @@ class Uploads:
     def release(self, claim: Claim, *, unknown: bool) -> None:
         """End a claim without an id. ``unknown``: whether the last POST may have been accepted all the same."""
         with self._store.write() as db:
-            row = db.execute(sa.select(_files).where(_files.c.id == claim.row).with_for_update()).one()
+            row = db.execute(self._store.statements.row, {"b_row": claim.row}).one()
             if (row.fence, row.owner) == (claim.fence, claim.owner):
                 self._release(db, row, unknown=row.sending - (0 if unknown else 1))
 
     def mark(self, media_id: str, state: str) -> bool:
-        """Note what became of an id; one that is not current any more answers for nothing. False where it is not on record."""
+        """Note what became of an id; one that is not current any more answers for nothing. False where it is not on record.
+
+        What was deleted stays deleted, whatever is heard of it later.
+        """
         with self._store.write() as db:
+            # The file's row before its ids' rows, as everybody else locks them: two who lock crosswise would wait for each other.
+            of_file = sa.select(_media.c.fingerprint_id).where(*self._is_id(media_id)).scalar_subquery()
+            db.execute(sa.select(_files.c.id).where(_files.c.id == of_file).with_for_update())
             found = db.execute(
-                sa.select(_media.c.id, _media.c.fingerprint_id).where(*self._is_id(media_id)).with_for_update()
+                sa.select(_media.c.id, _media.c.fingerprint_id, _media.c.state).where(*self._is_id(media_id)).with_for_update()
             ).first()
             if found is None:
                 return False
+            if found.state == schema.DELETED:
+                return True
             db.execute(_media.update().where(_media.c.id == found.id).values(state=state, state_since=self._store.now.element))
             if state != schema.CURRENT:
                 holder = sa.and_(_files.c.id == found.fingerprint_id, _files.c.media_row == found.id)
@@ -217,81 +216,60 @@ class Uploads:
             )
         return True
 
-    def _is(self, file: Fingerprint) -> tuple[sa.ColumnElement[bool], ...]:
-        return (
-            _files.c.channel_id == self._channel_id,
-            _files.c.sha256 == file.sha256,
-            _files.c.mime_type == file.mime_type,
-        )
+    def _file(self, file: Fingerprint) -> dict[str, Any]:
+        return {"b_channel": self._channel_id, "b_sha256": file.sha256, "b_mime_type": file.mime_type}
 
     def _is_id(self, media_id: str) -> tuple[sa.ColumnElement[bool], ...]:
         return _media.c.channel_id == self._channel_id, _media.c.media_id == media_id
 
     def _locked(self, db: sa.Connection, file: Fingerprint) -> sa.Row[Any]:
         """The fingerprint's row, made where there is none, and locked until the transaction ends."""
-        query = (
-            sa.select(
-                _files,
-                _media.c.media_id,
-                _media.c.uploaded_at,
-                _media.c.safe_until,
-                schema.channel.c.phone_number_id,
-                schema.channel.c.frozen_because,
-                self._store.now,
-            )
-            .join_from(_files, schema.channel, schema.channel.c.id == _files.c.channel_id)
-            .outerjoin(_media, _is_current)
-            .where(*self._is(file))
-        )
+        statements, which = self._store.statements, self._file(file)
+        make = {**which, "b_size_bytes": file.size_bytes}
         if self._store.dialect == "sqlite":  # holds the one write lock since the transaction began
-            if (row := db.execute(query).first()) is None:
-                self._make_row(db, file)
-            return row or db.execute(query).one()
+            if (row := db.execute(statements.look, which).first()) is None:
+                db.execute(statements.make, make)
+            return row or db.execute(statements.look, which).one()
         # Lock first, look second: one statement that does both would, after waiting for the lock, still see the media ids as they
         # were before it waited (read committed).
-        lock = sa.select(_files.c.id).where(*self._is(file)).with_for_update()
-        if db.execute(lock).first() is None:
-            self._make_row(db, file)
-            db.execute(lock)
-        return db.execute(query).one()
-
-    def _make_row(self, db: sa.Connection, file: Fingerprint) -> None:
-        values = {
-            "channel_id": self._channel_id,
-            "sha256": file.sha256,
-            "mime_type": file.mime_type,
-            "size_bytes": file.size_bytes,
-        }
-        db.execute(insert_for(self._store)(_files).values(**values).on_conflict_do_nothing())
+        if db.execute(statements.lock, which).first() is None:
+            db.execute(statements.make, make)
+            db.execute(statements.lock, which)
+        return db.execute(statements.look, which).one()
 
     def _already(self, db: sa.Connection, row: sa.Row[Any], media_id: str) -> sa.Row[Any] | None:
-        """The id's row, where it was stored for this fingerprint before and has answered for it."""
-        query = sa.select(_media).where(*self._is_id(media_id), _media.c.fingerprint_id == row.id)
-        return db.execute(query.where(_media.c.state.in_((schema.CURRENT, schema.RETIRING)))).first()
+        """The id's row, where it was stored for this fingerprint before."""
+        return db.execute(sa.select(_media).where(*self._is_id(media_id), _media.c.fingerprint_id == row.id)).first()
 
     def _held(self, claim: Claim) -> sa.Update:
         return _files.update().where(_files.c.id == claim.row, _files.c.fence == claim.fence, _files.c.owner == claim.owner)
 
     def _release(self, db: sa.Connection, row: sa.Row[Any], *, unknown: int, media_row: int | None = None) -> None:
-        values: dict[str, Any] = {"owner": None, "task": None, "try_number": None, "lease_until": None, "sending": 0}
-        values["orphan_possible"] = row.orphan_possible + max(0, unknown)
-        if media_row is not None:
-            values["media_row"] = media_row
-        db.execute(_files.update().where(_files.c.id == row.id).values(**values))
+        ended = {
+            "b_row": row.id,
+            "b_orphan_possible": row.orphan_possible + max(0, unknown),
+            "b_media_row": row.media_row if media_row is None else media_row,
+        }
+        db.execute(self._store.statements.end, ended)
 
     def _store_media(self, db: sa.Connection, row: sa.Row[Any], media_id: str, state: str, safe_until: float) -> int:
         """The id's row. Should 360dialog ever give one id twice, it stands for the later upload."""
         fresh = {
-            "fingerprint_id": row.id,
-            "state": state,
-            "state_since": row.now,
-            "uploaded_at": row.now,
-            "safe_until": safe_until,
+            "b_channel": self._channel_id,
+            "b_media_id": media_id,
+            "b_row": row.id,
+            "b_state": state,
+            "b_now": row.now,
+            "b_safe_until": safe_until,
         }
-        statement = insert_for(self._store)(_media).values(channel_id=self._channel_id, media_id=media_id, **fresh)
-        stored = db.execute(
-            statement.on_conflict_do_update(index_elements=["channel_id", "media_id"], set_=fresh).returning(_media.c.id)
-        ).scalar_one()
+        stored = db.scalar(self._store.statements.store_media, fresh)
+        if stored is None:
+            known = db.execute(sa.select(_media.c.id, _media.c.fingerprint_id).where(*self._is_id(media_id))).one()
+            earlier = sa.and_(_files.c.id == known.fingerprint_id, _files.c.media_row == known.id, _files.c.id != row.id)
+            db.execute(_files.update().where(earlier).values(media_row=None))
+            later = {"state": state, "state_since": row.now, "uploaded_at": row.now, "safe_until": safe_until}
+            db.execute(_media.update().where(_media.c.id == known.id).values(fingerprint_id=row.id, **later))
+            stored = known.id
         return int(stored)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 import sqlalchemy as sa
 
 from airflow_provider_360dialog.ledger import schema
+from airflow_provider_360dialog.ledger.condition import missing_parts
 from airflow_provider_360dialog.ledger.decisions import MEDIA_LIFE_S, SAFETY_MARGIN_S
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ class Finding:
     Attributes:
         kind: stable, lower_snake_case. severity: see the module. count: how many rows.
         meaning, remedy: one sentence each.
-        examples: some of the rows: ``phone_number_id``, ``media_id``, ``sha256``, as far as a row has them.
+        examples: some of the rows: ``phone_number_id``, ``media_id``, ``sha256``, as far as a row has them; or ``part``, of the
+            schema.
     """
 
     kind: str
@@ -61,6 +63,9 @@ def find_disagreements(store: Store, *, restored_at: float | None = None, exampl
         restored_at: the instant, float seconds, that a restored backup shows; adds two findings of what cannot be trusted.
         examples: rows named of each kind, at most.
     """
+    if parts := missing_parts(store):
+        lacking = tuple({"part": part} for part in parts[:examples])
+        return [Finding(_INCOMPLETE, "damage", len(parts), _MISSING, _RESTORE, lacking)]
     rules = [*_RULES, *(() if restored_at is None else _since(restored_at))]
     found = []
     with store.read() as db:
@@ -145,9 +150,7 @@ def _channel_without_key(_now: Now) -> sa.Select[Any]:
 
 
 def _since(restored_at: float) -> tuple[_Rule, ...]:
-    touched = sa.or_(
-        _media.c.uploaded_at > restored_at, _media.c.state_since > restored_at, _media.c.last_used_at > restored_at
-    )
+    touched = sa.or_(_media.c.uploaded_at > restored_at, _media.c.state_since > restored_at, _media.c.last_used_at > restored_at)
     untouched = sa.not_(sa.func.coalesce(touched, sa.false()))
     live = _media.c.state.in_([schema.CURRENT, schema.RETIRING])
     return (
@@ -169,6 +172,9 @@ def _since(restored_at: float) -> tuple[_Rule, ...]:
     )
 
 
+_INCOMPLETE: Final = "schema_incomplete"
+_MISSING: Final = "The schema has the right version, but tables or columns are missing. Nothing else was looked at."
+_RESTORE: Final = "Restore a whole backup; or put this ledger away and let the next upload make a new one."
 _RULES: Final = (
     _Rule(
         "two_current",
@@ -234,4 +240,4 @@ _RULES: Final = (
         _channel_without_key,
     ),
 )
-KINDS: Final = (*(rule.kind for rule in _RULES), "touched_after_restore", "unseen_since_restore")
+KINDS: Final = (_INCOMPLETE, *(rule.kind for rule in _RULES), "touched_after_restore", "unseen_since_restore")

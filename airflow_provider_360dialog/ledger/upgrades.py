@@ -1,0 +1,41 @@
+"""From one version of the schema to the next. Each step runs once, inside the transaction that holds the lock.
+
+A step is never edited after its release: it has to find what the version before it left. It does no harm where it ran before.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import sqlalchemy as sa
+
+from airflow_provider_360dialog.ledger import schema
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+def _add_the_ration(db: sa.Connection) -> None:
+    """Version 2: pace and error budget of a channel, and what its connections say of them."""
+    for table in (schema.pace, schema.retrieval, schema.credit):
+        table.create(db, checkfirst=True)
+    real = "DOUBLE PRECISION" if db.dialect.name == "postgresql" else "DOUBLE"
+    standing = {column["name"] for column in sa.inspect(db).get_columns("d360_connection")}
+    new = {"uploads_per_second": real, "error_budget": "INTEGER", "throttle": "TEXT", "policy_at": real}
+    for name, kind in new.items():
+        if name not in standing:
+            db.execute(sa.text(f"ALTER TABLE d360_connection ADD COLUMN {name} {kind}"))
+    db.execute(sa.text("CREATE INDEX IF NOT EXISTS d360_connection_of ON d360_connection (channel_id)"))
+
+
+STEPS: Final[Mapping[int, Callable[[sa.Connection], None]]] = {1: _add_the_ration}
+"""From which version -> what makes the next one of it."""
+
+
+def upgrade(db: sa.Connection, version: int) -> int:
+    """Bring an older schema to the present version; the version that stands afterwards."""
+    while version < schema.VERSION:
+        STEPS[version](db)
+        version += 1
+        db.execute(schema.meta.update().where(schema.meta.c.name == "schema_version").values(value=str(version)))
+    return version

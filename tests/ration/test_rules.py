@@ -1,0 +1,191 @@
+"""The arithmetic of the ration, on a clock that is an argument."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_360dialog.ledger.rules import (
+    CEILING_PER_S,
+    DOCUMENTED,
+    FLOOR_PER_S,
+    STRICT,
+    USE_BY_S,
+    Budget,
+    Closed,
+    Credit,
+    Full,
+    Open,
+    Pace,
+    decide_retrieval,
+    reserve,
+    slow_down,
+)
+
+FRESH = Pace(next_at=0.0, rate=CEILING_PER_S, changed_at=0.0, paused_until=0.0)
+
+
+def instants(pace: Pace, *, now: float, count: int, ceiling: float = CEILING_PER_S) -> tuple[list[float], Pace]:
+    """As many callers, each of whom asks while the last one's instant is less than a second ahead."""
+    found = []
+    for _ in range(count):
+        at, pace = reserve(pace, now=now, ceiling=ceiling)
+        now = max(now, at - 1.0)
+        found.append(at)
+    return found, pace
+
+
+def most_in_any_second(times: list[float]) -> int:
+    times = sorted(times)
+    return max(sum(1 for t in times[i:] if t < start + 1.0) for i, start in enumerate(times))
+
+
+# --- uploads ------------------------------------------------------------------------------------------------------
+
+
+def test_the_ceiling_is_24_5_a_second():
+    assert pytest.approx(24.51, abs=0.01) == CEILING_PER_S
+
+
+@given(st.lists(st.floats(0, USE_BY_S), min_size=120, max_size=120))
+def test_no_second_holds_26_however_late_each_upload_leaves_within_its_bound(lateness: list[float]):
+    """The proof of the spacing: 25 gaps are one second and the lateness that is allowed."""
+    planned, _ = instants(FRESH, now=0.0, count=120)
+    assert most_in_any_second([at + late for at, late in zip(planned, lateness, strict=True)]) <= 25
+
+
+def test_instants_are_never_given_twice_and_never_in_the_past():
+    first, pace = instants(FRESH, now=100.0, count=5)
+    second, _ = instants(pace, now=100.05, count=5)
+    assert first[0] == 100.0
+    assert all(b > a for a, b in zip(first + second, (first + second)[1:], strict=False))
+
+
+def test_idle_time_is_not_saved_up():
+    """No burst after a pause: an hour of silence gives the right to one upload, not to thousands."""
+    _, pace = instants(FRESH, now=0.0, count=3)
+    later, _ = instants(pace, now=3600.0, count=30)
+    assert most_in_any_second(later) <= 25
+
+
+@pytest.mark.parametrize("ceiling", [24.5, 10.0, 0.5, 100.0])
+def test_a_connection_lowers_the_ceiling_and_never_raises_it(ceiling: float):
+    found, _ = instants(FRESH, now=0.0, count=50, ceiling=ceiling)
+    assert 49 / (found[-1] - found[0]) == pytest.approx(min(ceiling, CEILING_PER_S))
+
+
+def test_a_refusal_slows_down_once_a_second_however_many_come_back():
+    pace = FRESH
+    for step in range(20):
+        pace = slow_down(pace, now=10.0 + step * 0.04)
+    assert pace.rate == pytest.approx(CEILING_PER_S * 0.7)
+    assert slow_down(pace, now=12.0).rate == pytest.approx(CEILING_PER_S * 0.49)
+
+
+def test_it_never_comes_to_a_standstill():
+    pace = FRESH
+    for second in range(100):
+        pace = slow_down(pace, now=2.0 * second + 2)
+    assert pace.rate == FLOOR_PER_S
+
+
+def test_quiet_brings_the_ceiling_back():
+    pace = slow_down(FRESH, now=10.0)
+    assert reserve(pace, now=19.9, ceiling=CEILING_PER_S)[1].rate == pytest.approx(pace.rate)
+    assert reserve(pace, now=20.1, ceiling=CEILING_PER_S)[1].rate == pytest.approx(pace.rate + 0.5)
+    assert reserve(pace, now=400.0, ceiling=CEILING_PER_S)[1].rate == CEILING_PER_S
+
+
+def test_quiet_counts_however_often_somebody_asks():
+    """Many callers in small steps recover as fast as one in a large step."""
+    busy = slow_down(FRESH, now=0.0 + 5)
+    for tenth in range(50, 1000):
+        _, busy = reserve(busy, now=tenth / 10, ceiling=CEILING_PER_S)
+        busy = Pace(0.0, busy.rate, busy.changed_at, busy.paused_until)
+    assert busy.rate == pytest.approx(reserve(slow_down(FRESH, now=5.0), now=99.9, ceiling=CEILING_PER_S)[1].rate)
+
+
+def test_a_pause_that_360dialog_asks_for_is_kept_and_bounded():
+    assert reserve(slow_down(FRESH, now=10.0, pause_until=40.0), now=11.0, ceiling=25)[0] == 40.0
+    assert reserve(slow_down(FRESH, now=10.0, pause_until=10**9), now=11.0, ceiling=25)[0] == 910.0
+
+
+def test_a_clock_that_jumped_back_does_not_stop_the_uploads():
+    """F69: instants of an hour ahead are let go; those of a minute are waited for."""
+    assert reserve(Pace(3700.0, 24.0, 0.0, 0.0), now=100.0, ceiling=25)[0] == 100.0
+    assert reserve(Pace(130.0, 24.0, 0.0, 0.0), now=100.0, ceiling=25)[0] == 130.0
+    assert reserve(Pace(163.0, 0.5, 0.0, 0.0), now=100.0, ceiling=0.5)[0] == 163.0  # slow, and reserved in due form
+
+
+# --- GETs ---------------------------------------------------------------------------------------------------------
+
+
+def spent(*at: float) -> list[Credit]:
+    return [Credit(deadline=t, spent_at=t) for t in at]
+
+
+def held(*until: float) -> list[Credit]:
+    return [Credit(deadline=t) for t in until]
+
+
+NOW = 10_000.0
+ROWS = {
+    "nothing on record": ([], 0.0, Open()),
+    "three failed": (spent(9000, 9100, 9200), 0.0, Open()),
+    "four failed: until the oldest leaves the hour": (spent(9000, 9100, 9200, 9300), 0.0, Closed(12600)),
+    "five failed, one too many already: until two have left": (spent(9000, 9100, 9200, 9300, 9400), 0.0, Closed(12700)),
+    "failures of more than an hour ago": (spent(6000, 6100, 6200, 6300), 0.0, Open()),
+    "exactly an hour ago": (spent(6400, 9000, 9100, 9200), 0.0, Open()),
+    "three under way": (held(10_010, 10_020, 10_030), 0.0, Open()),
+    "four under way": (held(10_010, 10_020, 10_030, 10_040), 0.0, Full()),
+    "two failed and two under way": (spent(9000, 9100) + held(10_010, 10_020), 0.0, Full()),
+    "four failed and one under way": (spent(9000, 9100, 9200, 9300) + held(10_010), 0.0, Closed(12600)),
+    "a dead holder's credit is spent from its deadline": (spent(9000, 9100, 9200) + held(9999), 0.0, Closed(12600)),
+    "dead holders of two hours ago": (held(2000, 2000, 2000, 2000), 0.0, Open()),
+    "a block": ([], 10_500.0, Closed(10_500)),
+    "a block that has ended": ([], 9_999.0, Open()),
+    "a block that ends before the budget is whole": (spent(9000, 9100, 9200, 9300), 10_500.0, Closed(10_500)),
+}
+
+
+@pytest.mark.parametrize(("on_record", "closed_until", "expected"), ROWS.values(), ids=ROWS.keys())
+def test_one_more_get_may_be_risked(on_record: list[Credit], closed_until: float, expected: object):
+    assert decide_retrieval(on_record, closed_until=closed_until, budget=STRICT, now=NOW) == expected
+
+
+def test_the_documented_rule_leaves_eighteen():
+    assert decide_retrieval(spent(*range(9000, 9017)), closed_until=0, budget=DOCUMENTED, now=NOW) == Open()
+    assert decide_retrieval(spent(*range(9000, 9018)), closed_until=0, budget=DOCUMENTED, now=NOW) == Closed(12600)
+
+
+@given(
+    seed=st.integers(0, 10**6),
+    budget=st.integers(1, 6),
+    failing=st.floats(0, 1),
+    dying=st.floats(0, 0.3),
+)
+def test_in_no_window_do_more_fail_than_the_budget(seed: int, budget: int, failing: float, dying: float):
+    """Callers that come and go for hours, some killed in the middle: spent and held together never exceed the budget, in any hour."""
+    rng, rule = random.Random(seed), Budget(budget, 3600.0, 3600.0)
+    now, on_record, failures = 0.0, [], []
+    under_way: list[tuple[float, Credit]] = []
+    for _ in range(300):
+        now += rng.expovariate(1 / 40)
+        for ends_at, credit in [each for each in under_way if each[0] <= now]:
+            under_way.remove((ends_at, credit))
+            if rng.random() < dying:
+                failures.append(ends_at)  # it failed at 360dialog, and nobody settles it
+                continue
+            on_record.remove(credit)
+            if rng.random() < failing:
+                failures.append(ends_at)
+                on_record.append(Credit(credit.deadline, spent_at=now))
+        if decide_retrieval(on_record, closed_until=0.0, budget=rule, now=now) == Open():
+            credit = Credit(deadline=now + 30.0)
+            on_record.append(credit)
+            under_way.append((now + rng.uniform(0, 25), credit))
+        recent = [at for at in failures if at > now - 3600.0]
+        assert len(recent) <= budget
