@@ -6,6 +6,7 @@ It resolves the connection and paths, hands the work to `jobs`, and re-reads the
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 from copy import copy
 from datetime import datetime
 from functools import partial
@@ -25,7 +26,7 @@ from airflow_provider_360dialog.exceptions import (
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from airflow.sdk import ObjectStoragePath
 
@@ -240,6 +241,18 @@ class Dialog360Hook(BaseHook):
         except Dialog360Error as error:
             return False, str(error)
         return True, describe_health(health)
+
+    @contextmanager
+    def as_airflow_sees_it(self) -> Iterator[None]:
+        """For a ``@task`` of your own: what is inside waits and fails as our operators do.
+
+        A block gives the worker's slot back until the exact instant, and the task runs again then; that burns no retry. What
+        retrying cannot mend fails the task at once, whatever ``retries`` says. The rest is left to Airflow's retries.
+        """
+        from airflow_provider_360dialog.hooks.waiting import as_airflow_sees_it
+
+        with as_airflow_sees_it():
+            yield
 
     def stop(self) -> None:
         """End waiting and send nothing more; called when the task is told to end. What is in flight goes on to its answer."""

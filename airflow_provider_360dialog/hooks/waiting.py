@@ -28,7 +28,7 @@ def reschedule(moment: datetime) -> NoReturn:
 def as_airflow_sees_it(wait: Callable[[datetime], NoReturn] = reschedule) -> Iterator[None]:
     """Turn our errors into Airflow's.
 
-    - `WaitError` (a closed channel, a throttle): ``wait`` until its instant, plus up to half a minute, so that those who wait for
+    - `WaitError` (a block, a long throttle): ``wait`` until its instant, plus up to half a minute, so that those who wait for
       the same instant do not come back as a herd.
     - What retrying cannot mend: ``AirflowFailException``, whatever ``retries`` says.
     - The rest goes on as it is, and Airflow's retries hold.

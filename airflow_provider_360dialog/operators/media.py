@@ -59,7 +59,7 @@ class Dialog360UploadMediaOperator(Dialog360Operator):
 
     def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002 - Airflow's signature
         """Upload; see the class for the result."""
-        with self.final_errors_fail():
+        with self.as_airflow_sees_it():
             uploaded = self.hook.upload(
                 self.path,
                 mime_type=self.mime_type or None,
@@ -96,7 +96,7 @@ class Dialog360FetchMediaUrlOperator(Dialog360Operator):
 
     def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002 - Airflow's signature
         """Fetch; see the class for the result."""
-        with self.final_errors_fail():
+        with self.as_airflow_sees_it():
             fetched = self.hook.fetch_media(self.media_id, ask_again=self.ask_again)
         return {**fetched, "url": fetched.url.reveal()} if self.return_url else dict(fetched)
 
@@ -136,7 +136,7 @@ class Dialog360DownloadMediaOperator(Dialog360Operator):
 
     def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002 - Airflow's signature
         """Download; see the class for the result."""
-        with self.final_errors_fail():
+        with self.as_airflow_sees_it():
             return dict(
                 self.hook.download(self.destination, media_id=self.media_id, sha256=self.sha256 or None, overwrite=self.overwrite)
             )
@@ -169,7 +169,7 @@ class Dialog360DeleteMediaOperator(Dialog360Operator):
         """Delete; see the class for the result."""
         from airflow_provider_360dialog.api.identity import check_media_id
 
-        with self.final_errors_fail():
+        with self.as_airflow_sees_it():
             media_ids = list(dict.fromkeys([check_media_id(each) for each in _listed(self.media_id)]))
             deleted = missing = 0
             for media_id in [] if self.dry_run_only else media_ids:

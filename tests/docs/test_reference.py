@@ -35,7 +35,7 @@ LEAVES = {
     if isinstance(each, type) and issubclass(each, exceptions.Dialog360Error) and not each.__subclasses__()
 }
 HOOK_METHODS = [
-    "upload", "inspect", "fetch_media", "download", "delete", "health", "mark_used", "test_connection", "get_conn", "stop",
+    "upload", "inspect", "fetch_media", "download", "delete", "health", "mark_used", "as_airflow_sees_it", "test_connection", "get_conn", "stop",
 ]  # fmt: skip
 
 

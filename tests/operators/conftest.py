@@ -94,7 +94,7 @@ def run(every_operator, emulated, checkout, tmp_path_factory):
             emulated.add_number(number_id, key)
             fields = {"conn_type": "dialog360", "host": emulated.base_url, "password": key}
             patch.setenv(f"AIRFLOW_CONN_{conn_id}", json.dumps(fields))
-        emulated.arm("error", operation="upload", number_id=number_id, status=429, text="Too many", retry_after=300.0)
+        emulated.arm("error", operation="upload", number_id=number_id, status=503, text="Restarting", retry_after=300.0)
         folder = checkout / "dags_examples" / "media"
         done = every_operator.test(run_conf={"folder": str(folder), "out": str(out)})
         return Run(done, Number(emulated, "410000000000001", f"{KEY}-410000000000001"), out)

@@ -28,7 +28,7 @@ def test_what_retrying_cannot_mend_is_tried_once(run, task_id):
 
 
 def test_what_retrying_can_mend_is_left_to_airflow(run):
-    """A long throttle fails the try, and the next try succeeds."""
+    """A server that asks for more patience than one call has fails the try, and the next try succeeds."""
     assert run.tries["shaky", -1] == 2
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import inspect
 import json
 import pickle
+from datetime import UTC, datetime
 
 import pytest
+from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow.sdk import DAG, ObjectStoragePath
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, AirflowRescheduleException, TaskDeferred
 from airflow.serialization.serialized_objects import DagSerialization
 
 from airflow_provider_360dialog import exceptions
@@ -127,8 +129,11 @@ def test_an_error_fails_the_task_for_good_exactly_if_retrying_cannot_help():
     assert len(found) > 20
     for leaf in found:
         error = leaf.__new__(leaf, "words")
+        error.retry_at = datetime.now(UTC)
         made = make(Dialog360FetchMediaUrlOperator)
-        with pytest.raises(leaf if leaf.retryable else AirflowFailException), made.final_errors_fail():
+        waits = issubclass(leaf, exceptions.WaitError)
+        expected = AirflowRescheduleException if waits else leaf if leaf.retryable else AirflowFailException
+        with pytest.raises(expected), made.as_airflow_sees_it():
             raise error
         branch = next(each for each in leaf.__mro__ if each.__base__ is Dialog360Error)
         assert leaf.retryable is (branch in {exceptions.TransientError, exceptions.WaitError})
@@ -142,18 +147,57 @@ def test_a_final_failure_says_what_happened_and_keeps_its_cause(connected):
     assert connected.sent("fetch") == 1
 
 
-@pytest.mark.parametrize(
-    ("more", "error"),
-    [
-        pytest.param({"status": 500}, ServerError, id="a server that fails"),
-        pytest.param({"status": 429, "text": "Too many"}, ThrottledError, id="a block"),
-    ],
-)
-def test_a_transient_failure_stays_what_it_is(more, error, connected):
+def test_a_transient_failure_stays_what_it_is(connected):
     """Airflow's retries, and retry policies, see the error itself."""
-    connected.arm("error", operation="fetch", times="always", **more)
-    with pytest.raises(error):
+    connected.arm("error", operation="fetch", times="always", status=500)
+    with pytest.raises(ServerError):
         make(Dialog360FetchMediaUrlOperator).execute({})
+
+
+BLOCK_S = {"a block that says how long": ({"retry_after": 600.0}, 600), "a block that does not say": ({}, 3600)}
+
+
+@pytest.mark.parametrize(("more", "seconds"), BLOCK_S.values(), ids=BLOCK_S)
+def test_a_block_is_waited_out_without_slot_and_retry(more, seconds, connected):
+    """The task is run again at the instant, half a minute later at most."""
+    connected.arm("error", operation="fetch", times="always", status=429, text="Too many", **more)
+    before = datetime.now(UTC)
+    with pytest.raises(AirflowRescheduleException) as caught:
+        make(Dialog360FetchMediaUrlOperator).execute({})
+    assert seconds - 1 <= (caught.value.reschedule_date - before).total_seconds() <= seconds + 40
+    assert connected.sent("fetch") == 1
+
+
+def test_a_block_is_waited_out_in_the_triggerer_where_the_task_is_deferrable(connected):
+    """By the standard provider's trigger, which knows an instant and nothing else; it resumes where it can begin again."""
+    connected.arm("error", operation="fetch", status=429, text="Too many")
+    made = make(Dialog360FetchMediaUrlOperator, deferrable=True)
+    with pytest.raises(TaskDeferred) as caught:
+        made.execute({})
+    assert isinstance(caught.value.trigger, DateTimeTrigger)
+    assert caught.value.method_name == "resume"
+    assert 3599 <= (caught.value.trigger.moment - datetime.now(UTC)).total_seconds() <= 3640
+    assert not caught.value.kwargs
+    with pytest.raises(AirflowFailException, match="does not know"):
+        made.resume({}, {"moment": "now"})
+
+
+def test_a_wait_is_never_for_seconds(connected):
+    """A task that is rescheduled for seconds can be taken for a failed one."""
+    soon = ThrottledError(operation="upload", status=429, details="", retry_at=datetime.now(UTC))
+    with pytest.raises(AirflowRescheduleException) as caught, make(Dialog360UploadMediaOperator).as_airflow_sees_it():
+        raise soon
+    assert (caught.value.reschedule_date - datetime.now(UTC)).total_seconds() > 58
+
+
+def test_code_of_ones_own_waits_and_fails_as_operators_do(connected):
+    """`with hook.as_airflow_sees_it():` in a `@task`."""
+    hook = Dialog360Hook("number_a")
+    with pytest.raises(AirflowFailException, match="does not know"), hook.as_airflow_sees_it():
+        hook.fetch_media("999")
+    connected.arm("error", operation="fetch", status=429, text="Too many")
+    with pytest.raises(AirflowRescheduleException), hook.as_airflow_sees_it():
+        hook.fetch_media("998")
 
 
 def test_a_wrong_connection_fails_for_good(monkeypatch):
