@@ -55,26 +55,44 @@ def file_system_of(path: Path, mounts: str) -> str:
     return kind
 
 
-def check_only_host(db: sa.Connection, now: sa.ColumnElement[float], *, place: str, boot_id: str | None = None) -> None:
+def check_only_host(
+    db: sa.Connection,
+    now: sa.ColumnElement[float],
+    *,
+    place: str,
+    boot_id: str | None = None,
+    booted_at: float | None = None,
+) -> None:
     """Refuse a SQLite file that another machine has used within five minutes, and note that this one does.
 
+    What was noted before this machine started does not count: mostly that was this machine itself, before it was restarted.
+
     Args:
-        db: a write transaction. now: the clock's expression. place: for the message. boot_id: of this machine; None reads it.
+        db: a write transaction. now: the clock's expression. place: for the message.
+        boot_id, booted_at: of this machine (float seconds since 1970); None reads them.
     """
     ours = boot_id or _boot_id()
     if ours is None:
         return
+    since = _booted_at() if booted_at is None else booted_at
     rows = db.execute(sa.select(schema.meta.c.name, schema.meta.c.value, now).where(schema.meta.c.name.like("boot:%"))).all()
     for name, seen_at, at in rows:
-        if name != f"boot:{ours}" and float(seen_at) > at - ACTIVE_S:
+        if name != f"boot:{ours}" and float(seen_at) > max(at - ACTIVE_S, since):
             ago = max(0, round(at - float(seen_at)))
-            reason = (
-                f"another machine (or this one before a restart) used this SQLite file {ago} s ago, and it is for one host only"
-            )
-            raise LedgerRefusedError(place=place, reason=f"{reason}. {_REMEDY}; after a restart, wait five minutes")
+            reason = f"another machine used this SQLite file {ago} s ago, and it is for one host only. {_REMEDY}"
+            raise LedgerRefusedError(place=place, reason=reason)
     at = db.scalar(sa.select(now))
     db.execute(schema.meta.delete().where(schema.meta.c.name.like("boot:%")))
     db.execute(schema.meta.insert().values(name=f"boot:{ours}", value=str(at)))
+
+
+def _booted_at() -> float:
+    """When this machine started, float seconds since 1970; 0 where that cannot be told."""
+    try:
+        lines = Path("/proc/stat").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((float(line.split()[1]) for line in lines if line.startswith("btime ")), 0.0)
 
 
 def _boot_id() -> str | None:

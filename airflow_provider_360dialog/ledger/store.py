@@ -23,6 +23,7 @@ from sqlalchemy.exc import (
     DBAPIError,
     DisconnectionError,
     InterfaceError,
+    InternalError,
     NoSuchModuleError,
     OperationalError,
     SQLAlchemyError,
@@ -165,7 +166,7 @@ class Store:
         try:
             with self._engine().connect().execution_options(d360_write=write) as db, db.begin():
                 yield db
-        except (OperationalError, InterfaceError, DisconnectionError, PoolTimeoutError) as fault:
+        except (OperationalError, InterfaceError, InternalError, DisconnectionError, PoolTimeoutError) as fault:
             error = LedgerUnavailableError(place=self.place, reason=_words(fault))
         except SQLAlchemyError as fault:
             error = LedgerRefusedError(place=self.place, reason=f"it does not answer as a ledger does: {_words(fault)}")
