@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 _pace, _retrieval, _credit, _connection = schema.pace, schema.retrieval, schema.credit, schema.connection
 
 
+_JUMP_S = 0.005
+_SETTLED = 6
+
+
 class Clock:
     """The database's clock as this process can tell it: offsets are measured, and the one of least delay counts."""
 
@@ -28,21 +33,28 @@ class Clock:
     def measure(self, *, sent_at: float, answered_at: float, database_now: float) -> None:
         """One exchange: monotonic before and after, and what the database said in between."""
         delay = answered_at - sent_at
+        if self._measured and not -_JUMP_S <= database_now - sent_at - min(self._measured)[1] <= delay + _JUMP_S:
+            self._measured.clear()  # the database's clock, or this host's, has been moved
         self._measured.append((delay, database_now - (sent_at + delay / 2)))
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether enough has been measured for the offset to be trusted."""
+        return len(self._measured) >= _SETTLED
 
     def now(self) -> float:
         """The database's present instant, as far as can be told from here."""
         return time.monotonic() + min(self._measured)[1]
 
 
-_clocks: dict[int, Clock] = {}
+_clocks: WeakKeyDictionary[Store, Clock] = WeakKeyDictionary()
 _clocks_lock = threading.Lock()
 
 
 def clock_of(store: Store) -> Clock:
     """This process's clock for a ledger."""
     with _clocks_lock:
-        return _clocks.setdefault(id(store), Clock())
+        return _clocks.setdefault(store, Clock())
 
 
 class Ration:
@@ -65,6 +77,8 @@ class Ration:
             max_wait_s: at most 60; where the instant lies further ahead, nothing is reserved, and the answer says from when it is
                 worth asking again.
         """
+        if not self.clock.is_settled:
+            self._settle_clock()
         with self._store.write() as db:
             if self._store.dialect == "postgresql":
                 # An instant that a crash of the server forgets does no harm; waiting for the disk would make it late.
@@ -77,13 +91,25 @@ class Ration:
             self._put_pace(db, after)
         return at
 
+    def _settle_clock(self) -> None:
+        """Ask for the time alone: an answer that had to wait for a lock says little of when it was made."""
+        with self._store.read() as db:
+            db.execute(sa.select(self._store.now))  # the connection is warm
+            for _ in range(_SETTLED):
+                sent_at = time.monotonic()
+                now = db.execute(sa.select(self._store.now)).scalar_one()
+                self.clock.measure(sent_at=sent_at, answered_at=time.monotonic(), database_now=now)
+
     def refused(self, *, pause_s: float | None) -> float:
         """An upload was refused as too many: slower, and paused for ``pause_s`` where 360dialog said so; the rate now."""
         with self._store.write() as db:
-            row, _ = self._paced(db)
+            row, ceiling = self._paced(db)
             pause_until = None if pause_s is None else row.now + pause_s
             after = rules.slow_down(
-                rules.Pace(row.next_at, row.rate, row.changed_at, row.paused_until), now=row.now, pause_until=pause_until
+                rules.Pace(row.next_at, row.rate, row.changed_at, row.paused_until),
+                now=row.now,
+                pause_until=pause_until,
+                ceiling=ceiling,
             )
             self._put_pace(db, after)
         return after.rate
@@ -100,6 +126,7 @@ class Ration:
             now = db.scalar(sa.select(self._store.now))
             values = {"next_at": now, "rate": rules.CEILING_PER_S, "changed_at": now, "paused_until": 0.0}
             db.execute(insert_for(self._store)(_pace).values(channel_id=self._channel_id, **values).on_conflict_do_nothing())
+            sent_at = time.monotonic()
             row = db.execute(query.with_for_update(of=_pace)).one()
         self.clock.measure(sent_at=sent_at, answered_at=time.monotonic(), database_now=row.now)
         return row, rules.CEILING_PER_S if row.ceiling is None else row.ceiling

@@ -46,26 +46,26 @@ def reserve(pace: Pace, *, now: float, ceiling: float) -> tuple[float, Pace]:
     Quiet raises the rate again: 0.5/s for each 10 s without a refusal, up to ``ceiling``. Instants that lie more than a minute
     ahead of both clock and pause come of a clock that jumped back: they are let go.
     """
-    ceiling = min(ceiling, CEILING_PER_S)
-    rate, changed_at = min(pace.rate, ceiling), pace.changed_at
-    if rate < ceiling and (steps := int((now - changed_at) / QUIET_S)) > 0:
-        rate, changed_at = min(ceiling, rate + steps * FASTER_PER_S), changed_at + steps * QUIET_S
-    changed_at = min(changed_at, now)
+    rate, changed_at = pace.rate, min(pace.changed_at, now)
+    if rate < CEILING_PER_S and (steps := int((now - changed_at) / QUIET_S)) > 0:
+        rate, changed_at = min(CEILING_PER_S, rate + steps * FASTER_PER_S), changed_at + steps * QUIET_S
+    allowed = min(rate, ceiling)
+    paused_until = pace.paused_until if pace.paused_until <= now + LONGEST_PAUSE_S else 0.0
     next_at = pace.next_at
-    if next_at > max(now, pace.paused_until) + LONGEST_WAIT_S + 2 / rate:
+    if next_at > max(now, paused_until) + LONGEST_WAIT_S + 2 / allowed:
         next_at = now
-    at = max(next_at, now, pace.paused_until)
-    return at, Pace(next_at=at + 1 / rate, rate=rate, changed_at=changed_at, paused_until=pace.paused_until)
+    at = max(next_at, now, paused_until)
+    return at, Pace(next_at=at + 1 / allowed, rate=rate, changed_at=changed_at, paused_until=paused_until)
 
 
-def slow_down(pace: Pace, *, now: float, pause_until: float | None = None) -> Pace:
+def slow_down(pace: Pace, *, now: float, pause_until: float | None = None, ceiling: float = CEILING_PER_S) -> Pace:
     """The pace after a refusal: slower, at most once a second however many refusals come back together; paused where told so."""
     paused_until = pace.paused_until
     if pause_until is not None:
         paused_until = max(paused_until, min(pause_until, now + LONGEST_PAUSE_S))
     if now - pace.changed_at < SLOW_DOWN_EVERY_S:
         return Pace(pace.next_at, pace.rate, pace.changed_at, paused_until)
-    return Pace(pace.next_at, max(FLOOR_PER_S, pace.rate * SLOWER), now, paused_until)
+    return Pace(pace.next_at, max(FLOOR_PER_S, min(pace.rate, ceiling) * SLOWER), now, paused_until)
 
 
 @dataclass(frozen=True)

@@ -247,6 +247,7 @@ def _new_postgres(url: sa.URL) -> sa.Engine:
         url,
         pool_size=5,
         max_overflow=10,
+        isolation_level="READ COMMITTED",  # whoever waited for a lock has to see what its holder wrote
         pool_pre_ping=True,
         pool_recycle=300,
         hide_parameters=True,

@@ -1,0 +1,459 @@
+"""One channel's ration on record: instants for uploads and credits for GETs, for all who share the ledger."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import math
+import threading
+import time
+
+import pytest
+import sqlalchemy as sa
+
+from airflow_provider_360dialog.ledger import rules, schema
+from airflow_provider_360dialog.ledger import store as store_module
+from airflow_provider_360dialog.ledger.channels import Channels
+from airflow_provider_360dialog.ledger.ration import Clock as Offsets
+from airflow_provider_360dialog.ledger.rules import CEILING_PER_S, Closed, Full, Open
+from airflow_provider_360dialog.ledger.store import Store
+from airflow_provider_360dialog.ports import Policy
+from tests.ledger import test_ration as here
+from tests.ledger.doubles import NOW_SQL, ORIGIN, START, execute, ledger_of, together
+
+HOUR = 3600.0
+GAP = 1 / CEILING_PER_S
+
+
+@pytest.fixture
+def ration(ledger):
+    """The channel's, on the movable clock."""
+    return ledger.ration
+
+
+@pytest.fixture
+def speak(ledger):
+    """A connection says something of the ration; who says something else."""
+    channels = Channels(ledger.store)
+    return lambda conn_id="a", **said: channels.speak(conn_id, ORIGIN, ledger.identity, Policy(**said))
+
+
+def credits_of(store):
+    """All on record: (spent_at, deadline)."""
+    with store.read() as db:
+        table = schema.credit
+        return [tuple(row) for row in db.execute(sa.select(table.c.spent_at, table.c.deadline).order_by(table.c.id))]
+
+
+def hold_all(ration, for_s=60.0):
+    """Credits until there is none."""
+    found = []
+    while isinstance(held := ration.hold(for_s=for_s), int):
+        found.append(held)
+        assert len(found) < 100
+    return found, held
+
+
+def approximately(at):
+    """Clocks that are fractions of days lose microseconds."""
+    return pytest.approx(at, abs=1e-3)
+
+
+# --- credits ------------------------------------------------------------------------------------------------------
+
+
+def test_four_may_be_held_and_the_fifth_has_to_wait(ration):
+    """The strict rule where nobody says otherwise."""
+    held, answer = hold_all(ration)
+    assert len(set(held)) == 4
+    assert answer == Full()
+
+
+def test_what_is_given_back_can_be_held_again(ration, store):
+    held, _ = hold_all(ration)
+    ration.give_back(held[2])
+    assert len(hold_all(ration)[0]) == 1
+    for credit in held:
+        ration.give_back(credit)
+    assert len(credits_of(store)) == 1
+
+
+def test_what_is_spent_comes_back_an_hour_after_it_was_settled(ration, clock):
+    """Not an hour after it was held: the failure may have happened at the last moment."""
+    credit = ration.hold(for_s=60)
+    clock.advance(50)
+    ration.spend(credit)
+    for _ in range(3):
+        ration.spend(ration.hold(for_s=60))
+        clock.advance(10)
+    assert ration.hold(for_s=60) == Closed(until=START + 50 + HOUR)
+    clock.advance(HOUR - 30 - 0.5)
+    assert ration.hold(for_s=60) == Closed(until=START + 50 + HOUR)
+    clock.advance(0.5)
+    assert len(hold_all(ration)[0]) == 2, "the first two were spent at the same instant"
+
+
+def test_it_opens_at_the_instant_that_was_told_and_not_before(ration, clock):
+    for _ in range(4):
+        ration.spend(ration.hold(for_s=60))
+        clock.advance(600)
+    closed = ration.hold(for_s=60)
+    clock.advance(closed.until - clock.now)
+    assert isinstance(ration.hold(for_s=60), int)
+    assert ration.hold(for_s=60) == Full()
+
+
+def test_a_holder_that_dies_has_spent_its_credit_from_its_deadline_on(ration, clock):
+    """What it had sent may have failed as late as that; an hour after, the budget is whole again."""
+    hold_all(ration, for_s=90)
+    clock.advance(89.5)
+    assert ration.hold(for_s=90) == Full()
+    clock.advance(0.5)
+    assert ration.hold(for_s=90) == Closed(until=START + 90 + HOUR)
+    clock.advance(HOUR)
+    assert len(hold_all(ration)[0]) == 4
+
+
+def test_a_holder_that_settles_after_its_deadline_counts_from_then(ration, clock):
+    credit = ration.hold(for_s=10)
+    clock.advance(30)
+    ration.spend(credit)
+    clock.advance(HOUR - 1)
+    assert len(hold_all(ration)[0]) == 3
+    clock.advance(1)
+    assert len(hold_all(ration)[0]) == 1
+
+
+def test_what_no_longer_counts_is_deleted(ration, store, clock):
+    for _ in range(3):
+        ration.spend(ration.hold(for_s=60))
+    ration.hold(for_s=60)
+    clock.advance(HOUR + 60)
+    ration.hold(for_s=60)
+    assert len(credits_of(store)) == 1
+
+
+def test_to_look_changes_nothing(ration, store, clock):
+    assert ration.retrieval() == (Open(), START)
+    held, _ = hold_all(ration)
+    assert ration.retrieval() == (Full(), START)
+    before = credits_of(store)
+    clock.advance(2 * HOUR)
+    assert ration.retrieval() == (Open(), clock.now)
+    assert credits_of(store) == before
+    assert len(held) == 4
+
+
+def test_a_block_closes_all_gets_until_its_end(ration, clock):
+    assert ration.close(for_s=120.0) == START + 120
+    assert ration.hold(for_s=60) == Closed(until=START + 120)
+    clock.advance(119.5)
+    assert ration.retrieval()[0] == Closed(until=START + 120)
+    clock.advance(0.5)
+    assert isinstance(ration.hold(for_s=60), int)
+
+
+@pytest.mark.parametrize(("throttle", "block_s"), [("strict", 3600), ("documented", 1800)])
+def test_a_block_of_which_nothing_is_said_lasts_as_long_as_the_policy(ration, speak, throttle, block_s):
+    speak(throttle=throttle)
+    assert ration.close(for_s=None) == START + block_s
+
+
+def test_a_shorter_block_does_not_end_a_longer_one(ration):
+    ration.close(for_s=600)
+    ration.close(for_s=60)
+    assert ration.hold(for_s=60) == Closed(until=START + 600)
+
+
+def test_channels_do_not_share_their_credits(store):
+    one, other = ledger_of(store).ration, ledger_of(store, "100000000000002").ration
+    hold_all(one)
+    assert len(hold_all(other)[0]) == 4
+
+
+# --- what connections say -----------------------------------------------------------------------------------------
+
+
+def room(ration):
+    """How many credits can be held now."""
+    held, _ = hold_all(ration)
+    for credit in held:
+        ration.give_back(credit)
+    return len(held)
+
+
+@pytest.mark.parametrize(
+    ("said", "credits_"),
+    [
+        ([], 4),
+        ([{}], 4),
+        ([{"error_budget": 2}], 2),
+        ([{"error_budget": 9}], 4),
+        ([{"throttle": "documented"}], 18),
+        ([{"throttle": "documented", "error_budget": 7}], 7),
+        ([{"throttle": "documented", "error_budget": 30}], 18),
+        ([{"throttle": "documented"}, {}], 4),
+        ([{"throttle": "documented"}, {"throttle": "documented", "error_budget": 5}], 5),
+        ([{"error_budget": 3}, {"error_budget": 1}, {}], 1),
+    ],
+)
+def test_the_strictest_connection_counts(ration, speak, said, credits_):
+    for conn_id, each in zip("abc", said, strict=False):
+        speak(conn_id, **each)
+    assert room(ration) == credits_
+
+
+def test_connections_that_disagree_are_named(speak):
+    assert speak("a", error_budget=2) == []
+    assert speak("b", error_budget=2) == []
+    assert speak("c") == ["a", "b"]
+    assert speak("a", error_budget=2) == ["c"]
+
+
+def test_what_a_connection_says_counts_at_once_and_while_credits_are_held(ration, speak):
+    speak(error_budget=1)
+    assert room(ration) == 1
+    speak()
+    held, _ = hold_all(ration)
+    assert len(held) == 4
+    speak(error_budget=2)
+    assert ration.hold(for_s=60) == Full()
+    for credit in held[:3]:
+        ration.give_back(credit)
+    assert room(ration) == 1
+    speak(throttle="documented")
+    assert room(ration) == 17
+
+
+def test_a_connection_that_was_not_used_for_an_hour_has_no_say(ration, speak, clock):
+    speak("old", error_budget=1, uploads_per_second=1.0)
+    clock.advance(HOUR - 1)
+    speak("new", throttle="documented")
+    assert room(ration) == 1
+    clock.advance(1)
+    assert room(ration) == 18
+    assert speak("new", throttle="documented") == []
+
+
+def test_a_connection_of_another_number_has_no_say(ration, store, speak):
+    other = ledger_of(store, "100000000000002")
+    Channels(store).speak("other", ORIGIN, other.identity, Policy(error_budget=1, uploads_per_second=1.0))
+    assert room(ration) == 4
+    assert spacing(ration) == approximately(GAP)
+
+
+# --- instants -----------------------------------------------------------------------------------------------------
+
+
+def spacing(ration):
+    """Between the next two instants."""
+    first, second = ration.reserve(), ration.reserve()
+    return second - first
+
+
+def test_instants_are_a_gap_apart_and_the_first_is_now(ration):
+    found = [ration.reserve() for _ in range(30)]
+    assert found == [approximately(START + index * GAP) for index in range(30)]
+
+
+def test_idle_time_is_not_saved_up(ration, clock):
+    ration.reserve()
+    clock.advance(HOUR)
+    assert [ration.reserve(), ration.reserve()] == [approximately(clock.now), approximately(clock.now + GAP)]
+
+
+def test_whoever_does_not_want_to_wait_so_long_reserves_nothing(ration):
+    for _ in range(50):
+        ration.reserve()
+    turned_away = ration.reserve(max_wait_s=1.0)
+    assert turned_away == Closed(until=approximately(START + 50 * GAP))
+    assert ration.reserve() == approximately(turned_away.until)
+
+
+def test_a_pause_is_waited_out_by_everybody(ration, store, clock):
+    ration.reserve()
+    ration.refused(pause_s=30)
+    assert ledger_of(store).ration.reserve() == START + 30
+    clock.advance(31)
+    assert ration.reserve() == approximately(START + 31)
+
+
+def test_a_pause_of_more_than_a_minute_is_told_instead_of_reserved(ration, clock):
+    ration.refused(pause_s=300)
+    assert ration.reserve() == Closed(until=START + 300)
+    clock.advance(241)
+    assert ration.reserve() == START + 300
+
+
+def test_a_refusal_slows_down_once_a_second_however_many_come_back(ration, clock):
+    ration.reserve()
+    clock.advance(5)
+    rates = {round(ration.refused(pause_s=None), 6) for _ in range(10)}
+    assert rates == {round(CEILING_PER_S * 0.7, 6)}
+    clock.advance(1)
+    assert ration.refused(pause_s=None) == pytest.approx(CEILING_PER_S * 0.49)
+    ration.reserve()
+    assert spacing(ration) == approximately(1 / (CEILING_PER_S * 0.49))
+
+
+def test_quiet_brings_the_pace_back(ration, clock):
+    ration.reserve()
+    clock.advance(5)
+    slow = ration.refused(pause_s=None)
+    clock.advance(20)
+    ration.reserve()
+    assert spacing(ration) == approximately(1 / (slow + 1.0))
+    clock.advance(HOUR)
+    ration.reserve()
+    assert spacing(ration) == approximately(GAP)
+
+
+def test_a_connection_lowers_the_pace_at_once_and_the_lower_counts(ration, speak):
+    speak("a", uploads_per_second=10.0)
+    assert spacing(ration) == approximately(0.1)
+    speak("b", uploads_per_second=5.0)
+    ration.reserve()
+    assert spacing(ration) == approximately(0.2)
+
+
+def test_a_connection_raises_the_pace_at_once(ration, speak):
+    """It is a change of the connection, not the end of a refusal: nothing has to be quiet first."""
+    speak(uploads_per_second=5.0)
+    assert spacing(ration) == approximately(0.2)
+    speak(uploads_per_second=20.0)
+    ration.reserve()
+    assert spacing(ration) == approximately(0.05)
+
+
+def test_a_refusal_slows_down_what_the_connection_allows(ration, speak, clock):
+    speak(uploads_per_second=10.0)
+    ration.reserve()
+    clock.advance(5)
+    assert ration.refused(pause_s=None) == pytest.approx(7.0)
+
+
+def test_a_clock_that_jumped_back_does_not_stop_the_channel(ration, clock):
+    """Neither what was reserved nor what was paused by the clock of before (needs F69)."""
+    ration.reserve()
+    ration.refused(pause_s=600)
+    clock.advance(-6 * HOUR)
+    at = ration.reserve()
+    assert not isinstance(at, Closed) or at.until <= clock.now + rules.LONGEST_PAUSE_S
+
+
+# --- many at once -------------------------------------------------------------------------------------------------
+
+
+def test_threads_never_hold_more_than_the_budget(store):
+    """Eight, a hundred times each; what fails is spent."""
+    most, held, lock = [], set(), threading.Lock()
+    rations = [ledger_of(store).ration for _ in range(8)]
+
+    def act(i):
+        for turn in range(25):
+            credit = rations[i].hold(for_s=60)
+            if not isinstance(credit, int):
+                continue
+            with lock:
+                assert credit not in held
+                held.add(credit)
+                most.append(len(held))
+            time.sleep(0.001)
+            with lock:
+                held.discard(credit)
+            (rations[i].spend if (i, turn) in {(0, 0), (3, 3)} else rations[i].give_back)(credit)
+
+    together(8, act)
+    spent = [row for row in credits_of(store) if row[0] is not None]
+    assert len(spent) <= 2
+    assert 1 <= max(most) <= 4
+
+
+def test_of_many_processes_four_get_a_credit(url, ledger, processes):
+    """At the same instant, in several rounds."""
+    for number in range(5):
+        found = processes(here.hold_in_a_process, url, f"2{number:014}")
+        assert sorted(found) == [False] * 2 + [True] * 4
+
+
+def test_processes_reserve_instants_that_differ(url, ledger, processes):
+    """And nothing is left out: the line is used to the full."""
+    found = sorted(itertools.chain(*processes(here.reserve_in_a_process, url, "100000000000001", 25, count=4)))
+    assert len(found) == 100
+    assert [b - a for a, b in itertools.pairwise(found)] == [approximately(GAP)] * 99
+
+
+@pytest.mark.parametrize("default", ["read committed", "repeatable read", "serializable"])
+def test_who_waited_for_another_sees_what_it_has_held(store, url, engine, speak, ration, default):
+    """Whatever the server's default isolation is: an older snapshot would not show the credit that was held meanwhile."""
+    speak(error_budget=1)
+    ration.give_back(ration.hold(for_s=60))
+    if engine == "postgresql":
+        execute(url, f"ALTER DATABASE {sa.make_url(url).database} SET default_transaction_isolation = '{default}'")
+        store._engine().dispose()
+    found = []
+    try:
+        with store.write() as db:
+            ration._look(db)
+            other = threading.Thread(target=lambda: found.append(ration.hold(for_s=60)))
+            other.start()
+            time.sleep(0.3)
+            db.execute(schema.credit.insert().values(channel_id=ration._channel_id, deadline=START + 60))
+        other.join(30)
+    finally:
+        if engine == "postgresql":
+            execute(url, f"ALTER DATABASE {sa.make_url(url).database} RESET default_transaction_isolation")
+    assert found == [Full()]
+
+
+def hold_in_a_process(url, number, at):
+    ration = _ration_in_a_process(url, number)
+    time.sleep(max(0.0, at - time.time()))
+    return isinstance(ration.hold(for_s=60), int)
+
+
+def reserve_in_a_process(url, number, count, at):
+    ration = _ration_in_a_process(url, number)
+    time.sleep(max(0.0, at - time.time()))
+    return [ration.reserve() for _ in range(count)]
+
+
+def _ration_in_a_process(url, number):
+    return ledger_of(Store(url, now_sql=NOW_SQL, single_host=False).open(), number).ration
+
+
+# --- the clock ----------------------------------------------------------------------------------------------------
+
+
+def test_the_measurement_of_least_delay_counts():
+    clock = Offsets()
+    clock.measure(sent_at=0.0, answered_at=1.0, database_now=1000.9)
+    clock.measure(sent_at=2.0, answered_at=2.01, database_now=1002.005)
+    clock.measure(sent_at=3.0, answered_at=3.5, database_now=1003.1)
+    assert clock.now() - time.monotonic() == pytest.approx(1000.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("jump_s", [-30.0, 0.5, 30.0])
+def test_a_database_clock_that_jumps_is_followed_at_once(jump_s):
+    """Else each upload waits for as long as the jump, or lets its instant go, until the old measurements are forgotten."""
+    clock = Offsets()
+    clock.measure(sent_at=1.0, answered_at=1.001, database_now=1001.0005)
+    clock.measure(sent_at=2.0, answered_at=2.02, database_now=1002.01 + jump_s)
+    assert clock.now() - time.monotonic() == pytest.approx(1000.0 + jump_s, abs=0.02)
+
+
+def test_a_ledger_never_has_the_clock_of_another(store, url, clock):
+    """Not even where it takes the place of one that is gone."""
+    for jump_s in range(20):
+        clock.advance(HOUR * jump_s)
+        one = Store(url, now_sql=NOW_SQL, single_host=False).open()
+        ration = ledger_of(one).ration
+        ration.reserve()
+        assert ration.clock.now() == pytest.approx(clock.now, abs=1.0)
+        del one, ration
+        gc.collect()
+
+
+def test_the_constants_leave_room_for_the_lateness_that_is_allowed():
+    assert math.isclose(25 / CEILING_PER_S, 1.02)
+    assert store_module.BUSY_S >= 1
