@@ -10,10 +10,7 @@ import sys
 
 from benchmarks.support import CHECKOUT
 
-PROOFS = {
-    "ledger": ("adopt_race", "kill_loop", "dead_id", "rotation", "cpu", "scale"),
-    "ration": ("pace", "budget"),
-}
+PROOFS = {"ledger": ("adopt_race", "kill_loop", "dead_id", "rotation", "cpu", "scale")}
 
 
 def main(arguments: list[str]) -> int:
