@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Health answers that say nothing about the key; the connection's field is trusted then, where it is filled in.
-_SILENT = (AccessRefusedError, AnswerUnreadableError, EndpointMissingError, RequestRefusedError, ServerError)
+# Health answers that say nothing about the key: then the connection's field says whose it is, or nobody does. Where 360dialog was
+# only hindered from saying it, that is the error, unless the field is there.
+_SILENT = (AnswerUnreadableError, EndpointMissingError, RequestRefusedError)
+_HINDERED = (AccessRefusedError, ServerError)
 
 
 def identify(channel: Channel, *, api: MediaApi, store: Store, conn_id: str) -> Identity:
@@ -71,8 +73,8 @@ def _ask(api: MediaApi, field: str | None) -> str | None:
     outcome = api.health()
     if isinstance(outcome, Health):
         return outcome.phone_number_id
-    if isinstance(outcome, _SILENT) and field is not None:
-        log.warning("360dialog does not say whose the key is (%s); the connection's field is trusted", outcome)
+    if isinstance(outcome, _SILENT) or (isinstance(outcome, _HINDERED) and field is not None):
+        log.warning("360dialog does not say whose the key is (%s); the connection's field has to", outcome)
         return None
     raise outcome
 

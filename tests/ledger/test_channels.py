@@ -9,8 +9,10 @@ import sqlalchemy as sa
 
 from airflow_provider_360dialog.exceptions import (
     AccessRefusedError,
+    AnswerUnreadableError,
     ChannelFrozenError,
     ConnectionInvalidError,
+    EndpointMissingError,
     KeyRefusedError,
     ServerError,
     UnreachableError,
@@ -156,6 +158,21 @@ def test_what_was_proven_at_one_host_holds_there_only(who):
     assert asked == 1
     assert emulated != real
     assert who(KEYS[0]) == (real, 0)
+
+
+@pytest.mark.parametrize(
+    "silent",
+    [
+        EndpointMissingError(operation="health"),
+        AnswerUnreadableError(operation="health", status=200, reason="it is an HTML page"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_where_nobody_says_whose_the_key_is_the_field_is_named(silent, who):
+    """A gateway without that endpoint: the remedy is in the connection."""
+    assert who(KEYS[0], silent, field="100000000000001")[0].phone_number_id == "100000000000001"
+    with pytest.raises(ConnectionInvalidError, match="Put the number's id into the field 'phone_number_id'"):
+        who(KEYS[1], silent, conn_id="b")
 
 
 @pytest.mark.parametrize(
