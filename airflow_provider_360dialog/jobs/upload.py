@@ -129,8 +129,7 @@ def _send(source: Source, verdict: Verdict, file: Fingerprint, claim: Claim, cal
     started = time.monotonic()
 
     def attempt() -> str | Dialog360Error:
-        nonlocal unknown
-        nonlocal sent
+        nonlocal sent, unknown
         # On record before it leaves, where the last one may have been accepted; and nothing leaves once the claim is lost.
         if sent and not (uploads.send_again(claim) if unknown else uploads.renew(claim)):
             raise _LeaseLost
