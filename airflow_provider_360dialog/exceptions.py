@@ -25,7 +25,8 @@ The branches say what the caller can do; the leaves say what happened::
     |   |-- LedgerMissingError      there is no ledger to read yet
     |   `-- LedgerRefusedError      the ledger must not be used as it is configured
     |-- WaitError                   wait until ``retry_at``
-    |   `-- ThrottledError          360dialog said: too many
+    |   |-- ThrottledError          360dialog said: too many
+    |   `-- ChannelClosedError      we know without asking: nothing may be sent yet
     |-- TransientError              try again
     |   |-- UnreachableError        nothing was sent
     |   |-- InterruptedExchangeError  the request may have arrived; no whole answer came back
@@ -325,6 +326,26 @@ class ThrottledError(WaitError):
         super().__init__(
             f"360dialog throttles {operation} for this number (HTTP {status}): {self.details or 'no reason given'}. "
             f"Nothing should be sent before {retry_at.isoformat(timespec='seconds')}; calls before then may extend the block."
+        )
+
+
+class ChannelClosedError(WaitError):
+    """Nothing was sent: the number's retrieval is blocked, its error budget is used up, or its uploads are paused.
+
+    Attributes:
+        operation: what was asked. phone_number_id: of the channel.
+        retry_at: aware UTC instant from which it is worth asking again.
+    """
+
+    def __init__(self, *, operation: str, phone_number_id: str, retry_at: datetime) -> None:
+        self.operation, self.phone_number_id, self.retry_at = operation, phone_number_id, retry_at
+        what = (
+            "uploads are paused"
+            if operation == "upload"
+            else "retrieval is closed: too many failed requests within an hour lock it"
+        )
+        super().__init__(
+            f"Channel {phone_number_id}: {what}. Nothing was sent; it opens at {retry_at.isoformat(timespec='seconds')}."
         )
 
 

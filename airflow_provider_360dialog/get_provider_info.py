@@ -32,6 +32,7 @@ def get_provider_info() -> dict[str, Any]:
         "hooks": [{"integration-name": _INTEGRATION, "python-modules": [_HOOK_MODULE]}],
         "operators": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_provider_360dialog.operators.media"]}],
         "cli": ["airflow_provider_360dialog.cli.commands.airflow_commands"],
+        "sensors": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_provider_360dialog.sensors.retrieval"]}],
         "connection-types": [
             {
                 "connection-type": "dialog360",

@@ -10,7 +10,10 @@ import sys
 
 from benchmarks.support import CHECKOUT
 
-PROOFS = {"ledger": ("adopt_race", "kill_loop", "dead_id", "rotation", "cpu", "scale")}
+PROOFS = {
+    "ledger": ("adopt_race", "kill_loop", "dead_id", "rotation", "cpu", "scale"),
+    "ration": ("pace", "budget"),
+}
 
 
 def main(arguments: list[str]) -> int:

@@ -217,6 +217,18 @@ class Dialog360Hook(BaseHook):
 
         return self.get_conn().ledger.uploads.mark_used(check_media_id(media_id), trust_last_use=trust_last_use)
 
+    def retrieval_opens_at(self) -> datetime | None:
+        """When the number's retrieval opens (aware UTC), as far as the ledger knows; None where it is open. Sends nothing.
+
+        Raises:
+            LedgerMissingError: nothing was ever recorded.
+        """
+        from airflow_provider_360dialog.hooks.ledger import ledger_store
+        from airflow_provider_360dialog.jobs.turns import retrieval_opens_at
+
+        channel = self._read_channel()
+        return retrieval_opens_at(channel, store=ledger_store().open_existing(), conn_id=self.dialog360_conn_id)
+
     def health(self) -> Health:
         """``GET /health_status``: the number's state in 360dialog's words. Costs no error budget and needs no ledger.
 
@@ -246,8 +258,8 @@ class Dialog360Hook(BaseHook):
     def as_airflow_sees_it(self) -> Iterator[None]:
         """For a ``@task`` of your own: what is inside waits and fails as our operators do.
 
-        A block gives the worker's slot back until the exact instant, and the task runs again then; that burns no retry. What
-        retrying cannot mend fails the task at once, whatever ``retries`` says. The rest is left to Airflow's retries.
+        A closed channel gives the worker's slot back until the exact instant, and the task runs again then; that burns no retry.
+        What retrying cannot mend fails the task at once, whatever ``retries`` says. The rest is left to Airflow's retries.
         """
         from airflow_provider_360dialog.hooks.waiting import as_airflow_sees_it
 

@@ -20,6 +20,7 @@ from airflow_provider_360dialog.exceptions import (
     MediaUrlExpiredError,
     destination_error,
 )
+from airflow_provider_360dialog.jobs.turns import get_with_credit
 from airflow_provider_360dialog.media.content import Sample
 from airflow_provider_360dialog.media.limits import LARGEST_MAX_BYTES
 from airflow_provider_360dialog.media.signatures import read_content
@@ -83,9 +84,14 @@ def fetch(media_id: str, *, calls: Calls, ask_again: bool = False) -> FetchedMed
     refused = calls.ledger.refused.look_up(media_id)
     if refused is not None and not ask_again:
         raise refused
-    fetched = calls.outcome("fetch", lambda: calls.api.fetch(media_id))
-    if isinstance(fetched, MediaGoneError):
-        calls.ledger.is_gone(fetched)
+
+    def ask() -> FetchedMedia | Dialog360Error:
+        outcome = get_with_credit(calls, "fetch", lambda: calls.api.fetch(media_id), longest_s=calls.api.longest_s())
+        if isinstance(outcome, MediaGoneError):
+            calls.ledger.is_gone(outcome)
+        return outcome
+
+    fetched = calls.outcome("fetch", ask)
     if isinstance(fetched, Dialog360Error):
         raise fetched
     if refused is not None:
@@ -169,7 +175,12 @@ def _once(destination: Destination, target: MediaTarget, announced: _Announced, 
     max_bytes = LARGEST_MAX_BYTES if announced.size_bytes is None else announced.size_bytes
     with destination.stage() as staged:
         meter = _Meter(staged.file)
-        answer = calls.api.download(target, meter, max_bytes=max_bytes)
+        answer = get_with_credit(
+            calls,
+            "download",
+            lambda: calls.api.download(target, meter, max_bytes=max_bytes),
+            longest_s=calls.api.longest_s(max_bytes),
+        )
         if isinstance(answer, Dialog360Error):
             return answer
         reason = _flaw(meter, announced, read_mime_type(answer.headers.get("content-type")), max_bytes)

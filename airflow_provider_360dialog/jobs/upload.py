@@ -21,6 +21,7 @@ from airflow_provider_360dialog.exceptions import (
     StoppedError,
     ValidityOutOfReachError,
 )
+from airflow_provider_360dialog.jobs.turns import upload_in_turn
 from airflow_provider_360dialog.ledger.decisions import MEDIA_LIFE_S, SAFETY_MARGIN_S
 from airflow_provider_360dialog.ledger.uploads import Busy, Claim, Fingerprint
 from airflow_provider_360dialog.media.judge import inspect
@@ -129,18 +130,23 @@ def _send(source: Source, verdict: Verdict, file: Fingerprint, claim: Claim, cal
     started = time.monotonic()
 
     def attempt() -> str | Dialog360Error:
-        nonlocal sent, unknown
+        nonlocal unknown
         # On record before it leaves, where the last one may have been accepted; and nothing leaves once the claim is lost.
         if sent and not (uploads.send_again(claim) if unknown else uploads.renew(claim)):
             raise _LeaseLost
-        sent = unknown = True
-        outcome = calls.api.upload(
-            source,
-            size_bytes=file.size_bytes,
-            sha256=file.sha256,
-            mime_type=file.mime_type,
-            filename=verdict.filename,
-        )
+
+        def post() -> str | Dialog360Error:
+            nonlocal sent, unknown
+            sent = unknown = True
+            return calls.api.upload(
+                source,
+                size_bytes=file.size_bytes,
+                sha256=file.sha256,
+                mime_type=file.mime_type,
+                filename=verdict.filename,
+            )
+
+        outcome = upload_in_turn(calls, post)
         unknown = isinstance(outcome, _UNKNOWN)
         return outcome
 

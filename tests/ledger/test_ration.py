@@ -5,21 +5,39 @@ from __future__ import annotations
 import gc
 import itertools
 import math
+import os
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
 
+from airflow_provider_360dialog.api.client import MediaApi
+from airflow_provider_360dialog.exceptions import (
+    ChannelClosedError,
+    DestinationError,
+    InterruptedExchangeError,
+    MediaGoneError,
+    ServerError,
+    ThrottledError,
+    UnreachableError,
+)
+from airflow_provider_360dialog.jobs.calls import Calls
+from airflow_provider_360dialog.jobs.retrieve import download, fetch
+from airflow_provider_360dialog.jobs.turns import get_with_credit, retrieval_opens_at, upload_in_turn
+from airflow_provider_360dialog.jobs.upload import upload
 from airflow_provider_360dialog.ledger import rules, schema
 from airflow_provider_360dialog.ledger import store as store_module
 from airflow_provider_360dialog.ledger.channels import Channels
 from airflow_provider_360dialog.ledger.ration import Clock as Offsets
+from airflow_provider_360dialog.ledger.ration import Ration
 from airflow_provider_360dialog.ledger.rules import CEILING_PER_S, Closed, Full, Open
 from airflow_provider_360dialog.ledger.store import Store
-from airflow_provider_360dialog.ports import Policy
+from airflow_provider_360dialog.ports import Channel, Policy, Timeouts
+from tests.jobs.doubles import JPEG, MemoryDestination, MemorySource
 from tests.ledger import test_ration as here
-from tests.ledger.doubles import NOW_SQL, ORIGIN, START, execute, ledger_of, together
+from tests.ledger.doubles import NOW_SQL, ORIGIN, START, Waiting, execute, ledger_of, together
 
 HOUR = 3600.0
 GAP = 1 / CEILING_PER_S
@@ -452,6 +470,290 @@ def test_a_ledger_never_has_the_clock_of_another(store, url, clock):
         assert ration.clock.now() == pytest.approx(clock.now, abs=1.0)
         del one, ration
         gc.collect()
+
+
+# --- uploads in turn ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def at(number, store):
+    """A worker of its own: the job's wire and ledger. ``stop``, ``base_url`` and timeouts as keywords."""
+    made = []
+
+    def make(*, stop=None, base_url=None):
+        api = MediaApi(Channel(api_key=number.key, base_url=base_url or number.base_url, timeouts=Timeouts(1.0, 1.0, 2.0)))
+        made.append(api)
+        return Calls(
+            api,
+            ledger_of(store, number.number_id),
+            now=lambda: datetime.fromtimestamp(number.emu.state.now_s(), UTC),
+            stop=stop or Waiting(),
+        )
+
+    yield make
+    for api in made:
+        api.close()
+
+
+def instant(at):
+    return datetime.fromtimestamp(at, UTC)
+
+
+def spent_of(store):
+    """(spent, held)."""
+    found = credits_of(store)
+    return sum(spent is not None for spent, _ in found), sum(spent is None for spent, _ in found)
+
+
+def test_an_upload_waits_for_its_instant(at, store):
+    """The fourth of those who come together leaves three gaps later."""
+    calls = at()
+    for _ in range(3):
+        calls.ledger.ration.reserve()
+    left = []
+    began = time.monotonic()
+    stop = Waiting(lambda: time.sleep(3 * GAP - (time.monotonic() - began)))
+    upload_in_turn(at(stop=stop), lambda: left.append(time.monotonic() - began))
+    assert stop.waits_s[0] == pytest.approx(3 * GAP, abs=0.05)
+    assert len(left) == 1
+
+
+def test_an_instant_that_was_missed_is_let_go(at, clock):
+    """The worker was stopped for longer than 18 ms: its second may be full by now."""
+    late = lambda: time.sleep(0.1)  # noqa: E731
+    stop = Waiting(late)
+    calls = at(stop=stop)
+    calls.ledger.ration.reserve()
+    sent = []
+    upload_in_turn(calls, lambda: sent.append(1))
+    assert len(stop.waits_s) >= 2
+    assert len(sent) == 1
+
+
+def test_a_worker_that_is_told_to_end_does_not_send(at):
+    stop = Waiting()
+    calls = at(stop=stop)
+    stop.set()
+    sent = []
+    outcome = upload_in_turn(calls, lambda: sent.append(1))
+    assert not sent
+    assert type(outcome).__name__ == "StoppedError"
+
+
+def test_uploads_paused_for_long_are_refused_with_the_instant_and_nothing_is_sent(at, number):
+    calls = at()
+    calls.ledger.ration.refused(pause_s=300)
+    with pytest.raises(ChannelClosedError) as caught:
+        upload(MemorySource(JPEG + os.urandom(16)), calls=calls)
+    assert caught.value.retry_at == instant(START + 300)
+    assert caught.value.operation == "upload"
+    assert number.sent("upload") == 0
+
+
+def test_a_refused_upload_slows_everybody_down(at, store, number, clock):
+    calls = at()
+    calls.ledger.ration.reserve()
+    clock.advance(5)
+    outcome = upload_in_turn(calls, lambda: ThrottledError(operation="upload", status=429, details="", retry_at=instant(START)))
+    assert isinstance(outcome, ThrottledError)
+    ration = at().ledger.ration
+    ration.reserve()
+    assert spacing(ration) == approximately(1 / (CEILING_PER_S * 0.7))
+
+
+# --- GETs under a credit ------------------------------------------------------------------------------------------
+
+DEAD = "999000111222333"
+
+
+def test_a_fetch_that_fails_spends_one_credit(at, store, number):
+    with pytest.raises(MediaGoneError):
+        fetch(DEAD, calls=at())
+    assert spent_of(store) == (1, 0)
+    assert number.sent("fetch") == 1
+
+
+def test_an_id_on_record_as_refused_costs_nothing(at, store, number):
+    for _ in range(3):
+        with pytest.raises(MediaGoneError):
+            fetch(DEAD, calls=at())
+    assert spent_of(store) == (1, 0)
+    assert number.sent("fetch") == 1
+
+
+def test_a_fetch_that_succeeds_gives_its_credit_back(at, store, number):
+    media_id, _ = number.receive(JPEG)
+    for _ in range(6):
+        fetch(media_id, calls=at())
+    assert credits_of(store) == []
+
+
+def test_a_host_that_cannot_be_reached_costs_nothing(at, store):
+    with pytest.raises(UnreachableError):
+        fetch(DEAD, calls=at(base_url="http://127.0.0.1:9"))
+    assert credits_of(store) == []
+
+
+def test_the_fifth_dead_id_of_an_hour_is_not_asked(at, store, number, clock):
+    """Whoever it is: the exact instant, and no request."""
+    for index in range(4):
+        with pytest.raises(MediaGoneError):
+            fetch(f"99900011122200{index}", calls=at())
+        clock.advance(60)
+    for _ in range(2):
+        with pytest.raises(ChannelClosedError) as caught:
+            fetch(DEAD, calls=at())
+        assert caught.value.retry_at == instant(START + HOUR)
+        assert caught.value.phone_number_id == number.number_id
+    assert number.sent("fetch") == 4
+    clock.advance(HOUR - 240)
+    with pytest.raises(MediaGoneError):
+        fetch(DEAD, calls=at())
+
+
+def test_a_throttle_closes_the_channel_for_everybody(at, store, number):
+    """The first one has the refusal, the next one the exact instant, without a request."""
+    media_id, _ = number.receive(JPEG)
+    number.arm("error", operation="fetch", status=429, text="Too many requests", retry_after=1200, times=1)
+    with pytest.raises((ThrottledError, ChannelClosedError)):
+        fetch(media_id, calls=at())
+    sent = number.sent("fetch")
+    assert sent == 1
+    with pytest.raises(ChannelClosedError) as caught:
+        fetch(media_id, calls=at())
+    assert caught.value.retry_at == instant(START + 1200)
+    with pytest.raises(ChannelClosedError):
+        download(MemoryDestination(), calls=at(), media_id=media_id)
+    assert number.sent("fetch") == sent
+    assert spent_of(store) == (1, 0)
+
+
+def test_a_throttle_that_does_not_say_how_long_closes_for_the_policys_hour(at, number):
+    media_id, _ = number.receive(JPEG)
+    number.arm("error", operation="fetch", status=429, text="Too many requests", times=1)
+    with pytest.raises((ThrottledError, ChannelClosedError)):
+        fetch(media_id, calls=at())
+    with pytest.raises(ChannelClosedError) as caught:
+        fetch(media_id, calls=at())
+    assert caught.value.retry_at == instant(START + HOUR)
+
+
+def test_each_attempt_of_a_fetch_costs_its_own_credit(at, store, number):
+    media_id, _ = number.receive(JPEG)
+    number.arm("error", operation="fetch", status=503, text="later", times=2)
+    with pytest.raises(ServerError):
+        fetch(media_id, calls=at())
+    assert number.sent("fetch") == 2
+    assert spent_of(store) == (2, 0)
+
+
+def test_a_download_that_breaks_off_spends(at, store, number):
+    """Three attempts; and then the number's credits are as good as gone."""
+    _, url = number.receive(JPEG)
+    number.arm("truncate", operation="download", times=3)
+    with pytest.raises(InterruptedExchangeError):
+        download(MemoryDestination(), calls=at(), url=url)
+    assert spent_of(store) == (3, 0)
+
+
+def test_a_download_that_succeeds_costs_nothing(at, store, number):
+    media_id, _ = number.receive(JPEG)
+    place = MemoryDestination()
+    download(place, calls=at(), media_id=media_id)
+    assert place.published == JPEG
+    assert credits_of(store) == []
+
+
+def test_whatever_is_raised_meanwhile_spends(at, store):
+    """Nobody knows what became of the request."""
+    with pytest.raises(KeyboardInterrupt):
+        get_with_credit(at(), "fetch", _interrupted, longest_s=60)
+    with pytest.raises(DestinationError):
+        get_with_credit(at(), "download", _full_disk, longest_s=60)
+    assert spent_of(store) == (2, 0)
+
+
+def _interrupted():
+    raise KeyboardInterrupt
+
+
+def _full_disk():
+    raise DestinationError(uri="memory:", reason="full")
+
+
+def test_a_get_waits_while_the_last_credits_are_held(at, store, number):
+    """And goes on as soon as one comes back."""
+    media_id, _ = number.receive(JPEG)
+    ration = at().ledger.ration
+    held, _ = hold_all(ration)
+    stop = Waiting(lambda: ration.give_back(held[0]))
+    fetch(media_id, calls=at(stop=stop))
+    assert len(stop.waits_s) == 1
+    assert spent_of(store) == (0, 3)
+
+
+def test_who_queued_for_a_minute_is_told_to_come_back_by_the_ledgers_clock(at, monkeypatch):
+    """The worker's own clock has no say."""
+    from airflow_provider_360dialog.jobs import turns
+
+    monkeypatch.setattr(turns, "_LONGEST_QUEUE_S", 0.0)
+    calls = at()
+    hold_all(calls.ledger.ration)
+    with pytest.raises(ChannelClosedError) as caught:
+        fetch(DEAD, calls=calls)
+    assert abs(caught.value.retry_at - instant(START)) <= timedelta(seconds=120)
+
+
+def test_failed_uploads_do_not_count(at, store, number):
+    """The document: POST is not affected."""
+    number.arm("error", operation="upload", status=400, text="no", times=1)
+    with pytest.raises(Exception, match=r"\w"):
+        upload(MemorySource(JPEG + os.urandom(16)), calls=at())
+    assert number.sent("upload") == 1
+    assert credits_of(store) == []
+
+
+def test_uploads_go_on_while_retrieval_is_closed(at, number):
+    calls = at()
+    calls.ledger.ration.close(for_s=600)
+    assert upload(MemorySource(JPEG + os.urandom(16)), calls=calls).media_id
+    assert number.sent("upload") == 1
+
+
+def test_when_retrieval_opens_can_be_asked_without_a_request(at, number, store):
+    calls = at()
+    channel = Channel(api_key="test-key-of-the-ledger", base_url=ORIGIN)
+    opens = lambda: retrieval_opens_at(channel, store=store, conn_id=f"c_{number.number_id}")  # noqa: E731
+    assert retrieval_opens_at(Channel(api_key="unknown", base_url=ORIGIN), store=store, conn_id="unknown") is None
+    ration = calls.ledger.ration
+    assert opens() is None
+    held, _ = hold_all(ration)
+    assert opens() == instant(START)
+    for credit in held:
+        ration.spend(credit)
+    assert opens() == instant(START + HOUR)
+    assert number.sent("fetch") == 0
+
+
+# --- a ledger that does not answer --------------------------------------------------------------------------------
+
+
+def test_without_the_ledger_nothing_is_sent(at, number, store, monkeypatch):
+    """Neither a GET nor a POST goes out on credit."""
+    calls = at()
+    _ = calls.ledger.identity
+
+    def broken(self, **_):
+        raise sa.exc.OperationalError("", {}, Exception("gone"))
+
+    monkeypatch.setattr(Ration, "hold", broken)
+    monkeypatch.setattr(Ration, "reserve", broken)
+    media_id, _ = number.receive(JPEG)
+    with pytest.raises(sa.exc.OperationalError):
+        fetch(media_id, calls=calls)
+    with pytest.raises(sa.exc.OperationalError):
+        upload(MemorySource(JPEG + os.urandom(16)), calls=calls)
+    assert number.sent("fetch") == number.sent("upload") == 0
 
 
 def test_the_constants_leave_room_for_the_lateness_that_is_allowed():
