@@ -44,18 +44,34 @@ class MediaApi:
         """Close pooled connections."""
         self._sender.close()
 
-    def upload(self, source: Source, *, size_bytes: int, sha256: str, mime_type: str, filename: str) -> str | Dialog360Error:
+    def upload(
+        self,
+        source: Source,
+        *,
+        size_bytes: int,
+        sha256: str,
+        mime_type: str,
+        filename: str,
+        depart: Callable[[], Dialog360Error | None] | None = None,
+    ) -> str | Dialog360Error:
         """``POST /media``: the media id.
 
         Args:
             source: the file. size_bytes, sha256: as judged; other bytes on the wire give `SourceChangedError`.
             mime_type, filename: safe and in agreement with the content.
+            depart: called when the connection stands and the file is open; returns when the request may leave, or with why it
+                must not, which is then the outcome.
 
         Raises:
             SourceUnreadableError, SourceChangedError: the file failed while it was read.
         """
         with MultipartFile(source, size_bytes=size_bytes, mime_type=mime_type, filename=filename) as body:
-            answer = self._sender.exchange(messages.build_upload(), body=body)
+
+            def ready() -> Dialog360Error | None:
+                body.look_ahead()
+                return None if depart is None else depart()
+
+            answer = self._sender.exchange(messages.build_upload(), body=body, depart=ready)
             sent_sha256 = body.sent_sha256
         outcome = answer if isinstance(answer, Dialog360Error) else answers.read_upload(answer, now=self._now())
         if isinstance(outcome, str) and sent_sha256 != sha256:

@@ -61,6 +61,7 @@ class MultipartFile(io.RawIOBase):
         self._source, self._size_bytes = source, size_bytes
         self.on_read: Callable[[], None] | None = None
         self._file: BinaryIO | None = None
+        self._ahead = b""
         self._at = 0
         self._sha256 = hashlib.sha256()
 
@@ -97,6 +98,11 @@ class MultipartFile(io.RawIOBase):
         self._sha256 = hashlib.sha256()
         return 0
 
+    def look_ahead(self) -> None:
+        """Open the file and read its first block, so that what comes first is at hand."""
+        if self._file is None and not self._ahead and self._at == 0 and self._size_bytes:
+            self._ahead = self._read_file(min(BLOCK_BYTES, self._size_bytes))
+
     def read(self, size: int = -1) -> bytes:
         """Up to ``size`` bytes; fewer only at the end."""
         if self.on_read is not None:
@@ -124,6 +130,9 @@ class MultipartFile(io.RawIOBase):
         return block
 
     def _read_file(self, wanted: int) -> bytes:
+        if self._ahead:
+            block, self._ahead = self._ahead[:wanted], self._ahead[wanted:]
+            return block
         try:
             if self._file is None:
                 self._file = self._source.open()
@@ -136,6 +145,7 @@ class MultipartFile(io.RawIOBase):
         return block
 
     def _close_file(self) -> None:
+        self._ahead = b""
         if self._file is not None:
             self._file.close()
             self._file = None

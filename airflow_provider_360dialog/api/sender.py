@@ -18,7 +18,7 @@ from airflow_provider_360dialog.api.decoding import EncodingError, decode
 from airflow_provider_360dialog.api.messages import MAX_JSON_BYTES, Answer, ApiRequest
 from airflow_provider_360dialog.api.multipart import BLOCK_BYTES, MultipartFile
 from airflow_provider_360dialog.api.redirects import MAX_HOPS, REDIRECTS, Hop, decide_hop
-from airflow_provider_360dialog.api.sockets import DeadlineError, Flight, OurAdapter, under_way
+from airflow_provider_360dialog.api.sockets import DeadlineError, Flight, NotLeftError, OurAdapter, under_way
 from airflow_provider_360dialog.exceptions import (
     AnswerUnreadableError,
     CertificateError,
@@ -29,7 +29,7 @@ from airflow_provider_360dialog.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from airflow_provider_360dialog.ports import Channel
 
@@ -76,6 +76,7 @@ class Sender:
         body: MultipartFile | None = None,
         sink: Sink | None = None,
         max_bytes: int = MAX_JSON_BYTES,
+        depart: Callable[[], Dialog360Error | None] | None = None,
     ) -> Answer | Dialog360Error:
         """One request and its answer, read to the end.
 
@@ -83,6 +84,7 @@ class Sender:
             request: what is asked. body: of an upload.
             sink: takes the decoded body of a 2xx; without one the body is in the answer.
             max_bytes: how many decoded bytes are read for the sink; one more than that is written when there are more.
+            depart: see `Flight`; called for each request that leaves, so again where it is redirected.
 
         Returns:
             The answer, whatever its status; or, as data, the error that kept it from being read. Only what the sink or the
@@ -94,6 +96,7 @@ class Sender:
             target=request.target,
             ends_at=time.monotonic() + timeouts.total_s + moved_bytes / _SLOWEST_BYTES_PER_S,
             idle_s=timeouts.idle_s,
+            depart=depart,
         )
         if body is not None:
             body.on_read = flight.check
@@ -151,6 +154,8 @@ class Sender:
                 return self._read(response, hop, sink if 200 <= status < 300 else None, max_bytes)
             finally:
                 response.close()  # back to the pool where it was read to its end
+        except NotLeftError as held_back:
+            return held_back.error
         except (requests.RequestException, HTTPError, EncodingError, DeadlineError, _BundleError) as caught:
             fault = caught
         # Built outside the except block, so that no traceback leads back to objects that hold the key or a media URL.

@@ -1,9 +1,11 @@
-"""`requests`' adapter with four habits changed.
+"""`requests`' adapter with five habits changed.
 
 - A deadline for the whole exchange: every read waits no longer than what is left of it. (`requests`' own timeout bounds one read,
   so a server that drips one byte a second would hold a worker for ever.)
 - The request target leaves byte for byte; `urllib3` would re-write percent escapes.
 - `urllib3`'s log lines, which name path and query, are scrubbed while a request of ours is under way.
+- A request that has to leave at a certain instant waits for it where the connection stands: neither handshake nor name
+  resolution makes it late.
 - Blocks of 256 KiB, and no retries or redirects of its own.
 
 Nothing else in the project touches sockets.
@@ -24,14 +26,17 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.util.connection import is_connection_dropped
 
 from airflow_provider_360dialog.api.multipart import BLOCK_BYTES
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from urllib3.poolmanager import PoolManager
+
+    from airflow_provider_360dialog.exceptions import Dialog360Error
 
 POOL_SIZE: Final = 32
 
@@ -43,18 +48,29 @@ class DeadlineError(TimeoutError):
         super().__init__(words)
 
 
+class NotLeftError(Exception):
+    """Whoever had to say when the request may leave said that it must not. ``error``: why. Nothing was sent."""
+
+    def __init__(self, error: Dialog360Error) -> None:
+        super().__init__("the request was not to leave")
+        self.error = error
+
+
 @dataclass
 class Flight:
     """One request under way in this thread.
 
     Attributes:
         target: path and query, as they must leave. ends_at: on the monotonic clock. idle_s: longest wait for one read.
+        depart: called when the connection stands; returns when the request may leave, or with why it must not. Time spent in it
+            does not count against the deadline.
         connected: whether a connection stood, so that bytes may have left.
     """
 
     target: str
     ends_at: float
     idle_s: float
+    depart: Callable[[], Dialog360Error | None] | None = None
     connected: bool = False
 
     def left_s(self) -> float:
@@ -134,11 +150,26 @@ class _OurConnection(HTTPConnection):
     def putrequest(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:
         flight = _flight.get()
         if flight is not None:
+            if flight.depart is not None:
+                self._wait_to_depart(flight, flight.depart)
             flight.connected = self.sock is not None
             # A proxy is asked for plain http in the absolute form; everybody else gets path and query.
             origin = "" if url.startswith("/") else url[: url.index("/", url.index("//") + 2)]
             url = origin + flight.target
         super().putrequest(method, url, *args, **kwargs)
+
+    def _wait_to_depart(self, flight: Flight, depart: Callable[[], Dialog360Error | None]) -> None:
+        for _ in range(2):  # a connection that the other side has closed meanwhile is made again, once
+            if self.sock is None:
+                self.connect()
+            began = time.monotonic()
+            error = depart()
+            flight.ends_at += time.monotonic() - began
+            if error is not None:
+                raise NotLeftError(error)
+            if not is_connection_dropped(self):
+                return
+            self.close()
 
 
 class _OurTlsConnection(_OurConnection, HTTPSConnection):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import tenacity
 
 from airflow_provider_360dialog.api.client import utc_now
 from airflow_provider_360dialog.api.repeat import repeat
+from airflow_provider_360dialog.exceptions import LedgerUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +23,11 @@ if TYPE_CHECKING:
     from airflow_provider_360dialog.ledger.channel import ChannelLedger
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+PATIENCE_S: Final = 300.0
+"""How long a ledger is waited for that does not answer."""
 
 
 @dataclass(frozen=True)
@@ -39,3 +48,24 @@ class Calls:
     def outcome(self, operation: Operation, attempt: Callable[[], T | Dialog360Error]) -> T | Dialog360Error:
         """Repeat within the table's bounds; the last outcome, as data."""
         return repeat(attempt, operation=operation, stop=self.stop, now=self.now)
+
+    def patiently(self, ask: Callable[[], T]) -> T:
+        """Ask the ledger; for five minutes, if need be, where it does not answer. Meanwhile nothing is sent.
+
+        Raises:
+            LedgerUnavailableError: it did not answer in all that time, or the task was told to end.
+        """
+        controller = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(LedgerUnavailableError),
+            wait=tenacity.wait_random_exponential(multiplier=0.2, max=10),
+            stop=tenacity.stop_after_delay(PATIENCE_S) | tenacity.stop_when_event_set(self.stop),
+            sleep=tenacity.sleep_using_event(self.stop),
+            before_sleep=_tell,
+            reraise=True,
+        )
+        return controller(ask)
+
+
+def _tell(state: tenacity.RetryCallState) -> None:
+    fault = state.outcome.exception() if state.outcome is not None else None
+    log.warning("nothing is sent until the ledger answers: %s", fault)

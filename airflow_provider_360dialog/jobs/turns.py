@@ -1,10 +1,11 @@
-"""Nothing is sent out of turn: an upload waits for its instant, a GET holds a credit."""
+"""Nothing is sent out of turn: an upload leaves at its instant, a GET holds a credit."""
 
 from __future__ import annotations
 
 import logging
 import random
 import time
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -12,6 +13,7 @@ from airflow_provider_360dialog.exceptions import (
     CertificateError,
     ChannelClosedError,
     Dialog360Error,
+    LedgerUnavailableError,
     RedirectRefusedError,
     StoppedError,
     ThrottledError,
@@ -22,10 +24,11 @@ from airflow_provider_360dialog.ledger.ration import Ration
 from airflow_provider_360dialog.ledger.rules import USE_BY_S, Closed, Full
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from airflow_provider_360dialog.api.messages import Operation
     from airflow_provider_360dialog.jobs.calls import Calls
+    from airflow_provider_360dialog.ledger.rules import Turn
     from airflow_provider_360dialog.ledger.store import Store
     from airflow_provider_360dialog.ports import Channel
 
@@ -34,30 +37,89 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _LONGEST_QUEUE_S: Final = 60.0
+_CONNECT_BEFORE_S: Final = 0.3
+_LAST_LOOK_BEFORE_S: Final = 0.02
+_FRESH_S: Final = 0.05
 # Nothing reached 360dialog, or it answered with something that is no error.
-_FREE: Final = (CertificateError, RedirectRefusedError, StoppedError, UnreachableError)
+_FREE: Final = (
+    CertificateError,
+    ChannelClosedError,
+    LedgerUnavailableError,
+    RedirectRefusedError,
+    StoppedError,
+    UnreachableError,
+)
 
 
-def upload_in_turn(calls: Calls, attempt: Callable[[], T | Dialog360Error]) -> T | Dialog360Error:
+def upload_in_turn(
+    calls: Calls, attempt: Callable[[Callable[[], Dialog360Error | None]], T | Dialog360Error], *, longest_s: float
+) -> T | Dialog360Error:
     """One POST, at an instant that nobody else has. An instant that was missed is let go, for another may be using its second.
+
+    Args:
+        calls: the channel. attempt: the POST; it calls its argument when everything is ready to leave, and leaves when that
+            returns; where it returns an error, nothing is sent, and that is the outcome.
+        longest_s: by when its outcome is known at the latest; counts where failed uploads cost error budget.
 
     Returns:
         What the attempt gave; or, without sending, `ChannelClosedError` where uploads are paused for more than a minute.
     """
-    ration = calls.ledger.ration
-    while True:
-        at = ration.reserve()
-        if isinstance(at, Closed):
-            return _closed(calls, "upload", at.until)
-        if calls.stop.wait(max(0.0, at - ration.clock.now())):
-            return StoppedError(operation="upload")
-        if ration.clock.now() - at <= USE_BY_S:
-            break
-    outcome = attempt()
+    turn = _take_turn(calls)
+    if isinstance(turn, Dialog360Error):
+        return turn
+    line = _Line(calls, turn)
+    outcome = _with_credit(calls, "upload", lambda: line.go(attempt), longest_s) if turn.costs_credit else line.go(attempt)
     if isinstance(outcome, ThrottledError):
-        rate = ration.refused(pause_s=outcome.retry_after_s)
+        throttled = outcome
+        rate = calls.patiently(lambda: calls.ledger.ration.refused(pause_s=throttled.retry_after_s))
         log.warning("360dialog refused an upload as too many: going on with %.1f a second", rate)
     return outcome
+
+
+def _take_turn(calls: Calls) -> Turn | Dialog360Error:
+    turn = calls.patiently(calls.ledger.ration.reserve)
+    return _closed(calls, "upload", turn.until) if isinstance(turn, Closed) else turn
+
+
+class _Line:
+    """One upload on its way to its instant."""
+
+    def __init__(self, calls: Calls, turn: Turn) -> None:
+        self._calls, self._clock = calls, calls.ledger.ration.clock
+        self._turn: Turn | None = turn
+
+    def go(self, attempt: Callable[[Callable[[], Dialog360Error | None]], T | Dialog360Error]) -> T | Dialog360Error:
+        """Wait until it is time to connect; the rest is waited where the connection stands."""
+        error = self._wait(self._turn.at - _CONNECT_BEFORE_S) if self._turn is not None else None
+        return error or attempt(self._depart)
+
+    def _depart(self) -> Dialog360Error | None:
+        """Return at the instant; None where the upload may leave now."""
+        try:
+            while True:
+                turn, self._turn = self._turn or _take_turn(self._calls), None
+                if isinstance(turn, Dialog360Error):
+                    return turn
+                error = self._wait(turn.at - _LAST_LOOK_BEFORE_S)
+                if error is None and self._still_stands(turn):
+                    error = self._wait(turn.at)
+                    if error is None and self._clock.now() - turn.at <= USE_BY_S:
+                        return None
+                if error is not None:
+                    return error
+        except LedgerUnavailableError as unavailable:
+            return unavailable.with_traceback(None)
+
+    def _still_stands(self, turn: Turn) -> bool:
+        """Whether nothing was refused since; also, that the ledger is there to be asked."""
+        if self._clock.now() - turn.reserved_at < _FRESH_S:
+            return True
+        return self._calls.patiently(lambda: self._calls.ledger.ration.stands(turn))
+
+    def _wait(self, at: float) -> Dialog360Error | None:
+        wait_s = at - self._clock.now()
+        stopped = self._calls.stop.wait(wait_s) if wait_s > 0 else self._calls.stop.is_set()
+        return StoppedError(operation="upload") if stopped else None
 
 
 def get_with_credit(
@@ -72,23 +134,10 @@ def get_with_credit(
     Returns:
         What the attempt gave; or, without sending, `ChannelClosedError` where the budget is used up or a block has been seen.
     """
-    ration = calls.ledger.ration
-    credit = _hold(calls, operation, longest_s)
-    if isinstance(credit, Dialog360Error):
-        return credit
-    settled = False
-    try:
-        outcome = attempt()
-        if isinstance(outcome, Dialog360Error) and not isinstance(outcome, _FREE):
-            ration.spend(credit)
-        else:
-            ration.give_back(credit)
-        settled = True
-    finally:
-        if not settled:
-            ration.spend(credit)
+    outcome = _with_credit(calls, operation, attempt, longest_s)
     if isinstance(outcome, ThrottledError):
-        until = ration.close(for_s=outcome.retry_after_s)
+        throttled = outcome
+        until = calls.patiently(lambda: calls.ledger.ration.close(for_s=throttled.retry_after_s))
         log.warning("360dialog has blocked retrieval for this number: nothing is asked before %s", _instant(until).isoformat())
     return outcome
 
@@ -105,17 +154,46 @@ def retrieval_opens_at(channel: Channel, *, store: Store, conn_id: str) -> datet
     return _instant(now) if isinstance(decision, Full) else None
 
 
+def _with_credit(
+    calls: Calls, operation: Operation, attempt: Callable[[], T | Dialog360Error], longest_s: float
+) -> T | Dialog360Error:
+    credit = _hold(calls, operation, longest_s)
+    if isinstance(credit, Dialog360Error):
+        return credit
+    with _spent_unless_settled(calls, credit) as settle:
+        outcome = attempt()
+        settle(isinstance(outcome, Dialog360Error) and not isinstance(outcome, _FREE))
+    return outcome
+
+
+@contextmanager
+def _spent_unless_settled(calls: Calls, credit: int) -> Iterator[Callable[[bool], None]]:
+    """Whatever happens inside, the credit is settled; where nobody says how, it is spent."""
+    ration, settled = calls.ledger.ration, False
+
+    def settle(failed: bool) -> None:
+        nonlocal settled
+        calls.patiently(lambda: ration.spend(credit) if failed else ration.give_back(credit))
+        settled = True
+
+    try:
+        yield settle
+    finally:
+        if not settled:
+            ration.spend(credit)
+
+
 def _hold(calls: Calls, operation: Operation, longest_s: float) -> int | Dialog360Error:
     ration = calls.ledger.ration
     gives_up_at = time.monotonic() + _LONGEST_QUEUE_S
     while True:
-        held = ration.hold(for_s=longest_s)
+        held = calls.patiently(lambda: ration.hold(for_s=longest_s))
         if isinstance(held, int):
             return held
         if isinstance(held, Closed):
             return _closed(calls, operation, held.until)
-        if isinstance(held, Full) and time.monotonic() > gives_up_at:
-            return _closed(calls, operation, ration.retrieval()[1] + _LONGEST_QUEUE_S)
+        if time.monotonic() > gives_up_at:
+            return _closed(calls, operation, calls.patiently(ration.retrieval)[1] + _LONGEST_QUEUE_S)
         if calls.stop.wait(random.uniform(0.02, 0.1)):  # noqa: S311 - spreads, hides nothing
             return StoppedError(operation=operation)
 

@@ -8,8 +8,6 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, TypeVar
 
-import tenacity
-
 from airflow_provider_360dialog.exceptions import (
     AnswerUnreadableError,
     Dialog360Error,
@@ -40,7 +38,6 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _ASK_EVERY_S: Final = 0.5
-_KEEP_TRYING_S: Final = 300.0
 # After these the file may stand at 360dialog under an id that we were not told.
 _UNKNOWN: Final = (InterruptedExchangeError, ServerError, AnswerUnreadableError)
 
@@ -69,9 +66,7 @@ def upload(
         Dialog360Error: what 360dialog answered, or what kept it or the ledger from answering.
     """
     if valid_until is not None:
-        latest = calls.ledger.store.read_now() + timedelta(seconds=MEDIA_LIFE_S - SAFETY_MARGIN_S)
-        if valid_until > latest:
-            raise ValidityOutOfReachError(valid_until=valid_until, latest=latest)
+        _check_validity(valid_until, calls)
     said = {"mime_type": mime_type, "filename": filename, "kind": kind}
     verdict = _judge(source, calls, said)
     if not verdict.ok or verdict.mime_type is None:
@@ -81,8 +76,10 @@ def upload(
 
     file = Fingerprint(verdict.sha256, verdict.mime_type, verdict.size_bytes)
     wanted_until = None if valid_until is None else valid_until.timestamp()
-    if reuse and (known := calls.ledger.uploads.adopt(file, wanted_until=wanted_until)) is not None:
-        return _told(known)
+    if reuse:
+        known = calls.patiently(lambda: calls.ledger.uploads.adopt(file, wanted_until=wanted_until))
+        if known is not None:
+            return _told(known)
     while True:
         step = _claim(file, calls, wanted_until=wanted_until, reuse=reuse)
         if isinstance(step, UploadedMedia):
@@ -95,6 +92,12 @@ def upload(
         if uploaded is not None:
             return _told(uploaded)
         log.warning("another worker took this file over meanwhile; its answer counts")
+
+
+def _check_validity(valid_until: datetime, calls: Calls) -> None:
+    latest = calls.patiently(calls.ledger.store.read_now) + timedelta(seconds=MEDIA_LIFE_S - SAFETY_MARGIN_S)
+    if valid_until > latest:
+        raise ValidityOutOfReachError(valid_until=valid_until, latest=latest)
 
 
 def _judge(source: Source, calls: Calls, said: dict[str, str | None]) -> Verdict:
@@ -113,7 +116,7 @@ def _claim(file: Fingerprint, calls: Calls, *, wanted_until: float | None, reuse
     claimant = calls.ledger.claimant()
     waited = False
     while True:
-        step = calls.ledger.uploads.claim(file, claimant, wanted_until=wanted_until, reuse=reuse)
+        step = calls.patiently(lambda: calls.ledger.uploads.claim(file, claimant, wanted_until=wanted_until, reuse=reuse))
         if not isinstance(step, Busy):
             return step
         if not waited:
@@ -126,27 +129,33 @@ def _claim(file: Fingerprint, calls: Calls, *, wanted_until: float | None, reuse
 def _send(source: Source, verdict: Verdict, file: Fingerprint, claim: Claim, calls: Calls) -> UploadedMedia | None:
     """POST under a claim, and store what comes back; None where the claim was lost to another worker."""
     uploads = calls.ledger.uploads
-    sent = unknown = False
+    tried = unknown = False
     started = time.monotonic()
 
     def attempt() -> str | Dialog360Error:
-        nonlocal unknown
+        nonlocal tried, unknown
         # On record before it leaves, where the last one may have been accepted; and nothing leaves once the claim is lost.
-        if sent and not (uploads.send_again(claim) if unknown else uploads.renew(claim)):
+        if tried and not calls.patiently(lambda: uploads.send_again(claim) if unknown else uploads.renew(claim)):
             raise _LeaseLost
+        tried = True
 
-        def post() -> str | Dialog360Error:
-            nonlocal sent, unknown
-            sent = unknown = True
+        def post(depart: Callable[[], Dialog360Error | None]) -> str | Dialog360Error:
+            def leave() -> Dialog360Error | None:
+                nonlocal unknown
+                error = depart()
+                unknown = error is None
+                return error
+
             return calls.api.upload(
                 source,
                 size_bytes=file.size_bytes,
                 sha256=file.sha256,
                 mime_type=file.mime_type,
                 filename=verdict.filename,
+                depart=leave,
             )
 
-        outcome = upload_in_turn(calls, post)
+        outcome = upload_in_turn(calls, post, longest_s=calls.api.longest_s(file.size_bytes))
         unknown = isinstance(outcome, _UNKNOWN)
         return outcome
 
@@ -164,10 +173,10 @@ def _send(source: Source, verdict: Verdict, file: Fingerprint, claim: Claim, cal
                 )
                 media_id = outcome
                 settled = True
-                return _patiently(lambda: uploads.complete(claim, file, media_id), media_id, calls)
+                return _store(lambda: uploads.complete(claim, file, media_id), media_id, calls)
         if isinstance(outcome, SourceChangedError) and outcome.media_id is not None:
             settled, wrong_id = True, outcome.media_id
-            _patiently(lambda: uploads.discard(claim, wrong_id), wrong_id, calls)
+            _store(lambda: uploads.discard(claim, wrong_id), wrong_id, calls)
         raise outcome
     except _LeaseLost:
         settled = True  # whoever took it over has counted what may have been accepted
@@ -188,18 +197,10 @@ def _release(uploads: Uploads, claim: Claim, *, unknown: bool) -> None:
         log.warning("a claim could not be given back and will lapse by itself: %s", error)
 
 
-def _patiently(store: Callable[[], T], media_id: str, calls: Calls) -> T:
-    """Store an id, for five minutes if need be: without it the upload would be lost, and made again."""
-    controller = tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(LedgerUnavailableError),
-        wait=tenacity.wait_random_exponential(multiplier=0.2, max=10),
-        stop=tenacity.stop_after_delay(_KEEP_TRYING_S) | tenacity.stop_when_event_set(calls.stop),
-        sleep=tenacity.sleep_using_event(calls.stop),
-        before_sleep=lambda _: log.warning("the ledger cannot store media id %s yet, trying again", media_id),
-        reraise=True,
-    )
+def _store(store: Callable[[], T], media_id: str, calls: Calls) -> T:
+    """Store an id: without it the upload would be lost, and made again."""
     try:
-        return controller(store)
+        return calls.patiently(store)
     except LedgerUnavailableError:
         log.exception("media id %s was uploaded and could not be stored; it will be uploaded again", media_id)
         raise

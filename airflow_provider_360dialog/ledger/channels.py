@@ -145,6 +145,7 @@ class Channels:
             "uploads_per_second": policy.uploads_per_second,
             "error_budget": policy.error_budget,
             "throttle": policy.throttle,
+            "count_failed_uploads": policy.count_failed_uploads,
         }
         table = schema.connection
         with self._store.write() as db:

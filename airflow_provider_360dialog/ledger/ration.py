@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import deque
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 
 from airflow_provider_360dialog.ledger import rules, schema
 from airflow_provider_360dialog.ledger.channels import POLICY_LIFE_S
+from airflow_provider_360dialog.ledger.clock import SETTLED, clock_of
 from airflow_provider_360dialog.ledger.upsert import insert_for
 
 if TYPE_CHECKING:
@@ -20,41 +19,12 @@ if TYPE_CHECKING:
 _pace, _retrieval, _credit, _connection = schema.pace, schema.retrieval, schema.credit, schema.connection
 
 
-_JUMP_S = 0.005
-_SETTLED = 6
+@dataclass(frozen=True)
+class _Say:
+    """What a channel's connections say of uploads, the strictest of them: the highest rate, and whether failures cost budget."""
 
-
-class Clock:
-    """The database's clock as this process can tell it: offsets are measured, and the one of least delay counts."""
-
-    def __init__(self, remembered: int = 64) -> None:
-        self._measured: deque[tuple[float, float]] = deque(maxlen=remembered)
-
-    def measure(self, *, sent_at: float, answered_at: float, database_now: float) -> None:
-        """One exchange: monotonic before and after, and what the database said in between."""
-        delay = answered_at - sent_at
-        if self._measured and not -_JUMP_S <= database_now - sent_at - min(self._measured)[1] <= delay + _JUMP_S:
-            self._measured.clear()  # the database's clock, or this host's, has been moved
-        self._measured.append((delay, database_now - (sent_at + delay / 2)))
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether enough has been measured for the offset to be trusted."""
-        return len(self._measured) >= _SETTLED
-
-    def now(self) -> float:
-        """The database's present instant, as far as can be told from here."""
-        return time.monotonic() + min(self._measured)[1]
-
-
-_clocks: WeakKeyDictionary[Store, Clock] = WeakKeyDictionary()
-_clocks_lock = threading.Lock()
-
-
-def clock_of(store: Store) -> Clock:
-    """This process's clock for a ledger."""
-    with _clocks_lock:
-        return _clocks.setdefault(store, Clock())
+    ceiling: float
+    failures_count: bool
 
 
 class Ration:
@@ -70,8 +40,8 @@ class Ration:
 
     # --- uploads --------------------------------------------------------------------------------------------------
 
-    def reserve(self, *, max_wait_s: float = rules.LONGEST_WAIT_S) -> float | rules.Closed:
-        """The instant at which one upload may leave. Whoever cannot use it within 18 ms lets it go and reserves another.
+    def reserve(self, *, max_wait_s: float = rules.LONGEST_WAIT_S) -> rules.Turn | rules.Closed:
+        """The turn of one upload. Whoever cannot use it within 18 ms of its instant lets it go and reserves another.
 
         Args:
             max_wait_s: at most 60; where the instant lies further ahead, nothing is reserved, and the answer says from when it is
@@ -83,60 +53,59 @@ class Ration:
             if self._store.dialect == "postgresql":
                 # An instant that a crash of the server forgets does no harm; waiting for the disk would make it late.
                 db.execute(sa.text("SET LOCAL synchronous_commit = off"))
-            row, ceiling = self._paced(db)
-            pace = rules.Pace(row.next_at, row.rate, row.changed_at, row.paused_until)
-            at, after = rules.reserve(pace, now=row.now, ceiling=ceiling)
-            if at - row.now > max_wait_s:
-                return rules.Closed(until=at)
+            pace, say, now = self._paced(db)
+            turn, after = rules.reserve(pace, now=now, ceiling=say.ceiling)
+            if turn.at - now > max_wait_s:
+                return rules.Closed(until=turn.at)
             self._put_pace(db, after)
-        return at
+        return replace(turn, costs_credit=say.failures_count)
+
+    def stands(self, turn: rules.Turn) -> bool:
+        """Whether a turn may still be used; False where an upload of the channel was refused since. Reads only."""
+        with self._store.read() as db:
+            sent_at = time.monotonic()
+            row = db.execute(sa.select(_pace, self._store.now).where(_pace.c.channel_id == self._channel_id)).one()
+            self.clock.measure(sent_at=sent_at, answered_at=time.monotonic(), database_now=row.now)
+        return rules.stands(turn, _pace_of(row))
+
+    def refused(self, *, pause_s: float | None) -> float:
+        """An upload was refused as too many: slower, and paused for ``pause_s`` where 360dialog said so; the rate now."""
+        with self._store.write() as db:
+            pace, say, now = self._paced(db)
+            pause_until = None if pause_s is None else now + pause_s
+            after = rules.slow_down(pace, now=now, pause_until=pause_until, ceiling=say.ceiling)
+            self._put_pace(db, after)
+        return after.rate
 
     def _settle_clock(self) -> None:
         """Ask for the time alone: an answer that had to wait for a lock says little of when it was made."""
         with self._store.read() as db:
             db.execute(sa.select(self._store.now))  # the connection is warm
-            for _ in range(_SETTLED):
+            for _ in range(SETTLED):
                 sent_at = time.monotonic()
                 now = db.execute(sa.select(self._store.now)).scalar_one()
                 self.clock.measure(sent_at=sent_at, answered_at=time.monotonic(), database_now=now)
 
-    def refused(self, *, pause_s: float | None) -> float:
-        """An upload was refused as too many: slower, and paused for ``pause_s`` where 360dialog said so; the rate now."""
-        with self._store.write() as db:
-            row, ceiling = self._paced(db)
-            pause_until = None if pause_s is None else row.now + pause_s
-            after = rules.slow_down(
-                rules.Pace(row.next_at, row.rate, row.changed_at, row.paused_until),
-                now=row.now,
-                pause_until=pause_until,
-                ceiling=ceiling,
-            )
-            self._put_pace(db, after)
-        return after.rate
-
-    def _paced(self, db: sa.Connection) -> tuple[sa.Row[Any], float]:
-        """The channel's pace, locked, and the ceiling that its connections leave."""
-        lowest = (
-            sa.select(sa.func.min(_connection.c.uploads_per_second)).where(*self._says(self._store.now.element)).scalar_subquery()
-        )
-        query = sa.select(_pace, self._store.now, lowest.label("ceiling")).where(_pace.c.channel_id == self._channel_id)
+    def _paced(self, db: sa.Connection) -> tuple[rules.Pace, _Say, float]:
+        """The channel's pace, locked; what its connections say of uploads; the present instant."""
+        said = self._says(self._store.now.element)
+        lowest = sa.select(sa.func.min(_connection.c.uploads_per_second)).where(*said).scalar_subquery()
+        counting = sa.exists().where(*said, _connection.c.count_failed_uploads)
+        query = sa.select(_pace, self._store.now, lowest.label("lowest"), counting.label("counting"))
+        query = query.where(_pace.c.channel_id == self._channel_id)
         sent_at = time.monotonic()
         row = db.execute(query.with_for_update(of=_pace)).first()
         if row is None:
-            now = db.scalar(sa.select(self._store.now))
-            values = {"next_at": now, "rate": rules.CEILING_PER_S, "changed_at": now, "paused_until": 0.0}
-            db.execute(insert_for(self._store)(_pace).values(channel_id=self._channel_id, **values).on_conflict_do_nothing())
+            fresh = rules.Pace(next_at=db.scalar(sa.select(self._store.now)) or 0.0)
+            values = {"channel_id": self._channel_id, **asdict(fresh)}
+            db.execute(insert_for(self._store)(_pace).values(**values).on_conflict_do_nothing())
             sent_at = time.monotonic()
             row = db.execute(query.with_for_update(of=_pace)).one()
         self.clock.measure(sent_at=sent_at, answered_at=time.monotonic(), database_now=row.now)
-        return row, rules.CEILING_PER_S if row.ceiling is None else row.ceiling
+        return _pace_of(row), _Say(rules.CEILING_PER_S if row.lowest is None else row.lowest, bool(row.counting)), row.now
 
     def _put_pace(self, db: sa.Connection, pace: rules.Pace) -> None:
-        db.execute(
-            _pace.update()
-            .where(_pace.c.channel_id == self._channel_id)
-            .values(next_at=pace.next_at, rate=pace.rate, changed_at=pace.changed_at, paused_until=pace.paused_until)
-        )
+        db.execute(_pace.update().where(_pace.c.channel_id == self._channel_id).values(**asdict(pace)))
 
     # --- GETs -----------------------------------------------------------------------------------------------------
 
@@ -164,15 +133,13 @@ class Ration:
             db.execute(_credit.update().where(_credit.c.id == credit).values(spent_at=self._store.now.element))
 
     def close(self, *, for_s: float | None) -> float:
-        """A block was seen: no GET until it ends (``for_s``; None for as long as the policy says); the instant of its end."""
+        """A block was seen: no GET until it ends (``for_s``; None: as long as the policy says); when it opens."""
         with self._store.write() as db:
             _, now, budget = self._look(db)
-            until = now + (budget.block_s if for_s is None else for_s)
-            db.execute(
-                _retrieval.update()
-                .where(_retrieval.c.channel_id == self._channel_id, _retrieval.c.closed_until < until)
-                .values(closed_until=until)
-            )
+            of_channel = _retrieval.c.channel_id == self._channel_id
+            standing = db.execute(sa.select(_retrieval.c.closed_until).where(of_channel)).scalar_one()
+            until = max(standing, now + (budget.block_s if for_s is None else for_s))
+            db.execute(_retrieval.update().where(of_channel).values(closed_until=until))
         return float(until)
 
     def retrieval(self) -> tuple[rules.Open | rules.Full | rules.Closed, float]:
@@ -210,3 +177,7 @@ class Ration:
     def _says(self, now: Any) -> tuple[sa.ColumnElement[bool], ...]:
         """The connections that speak for the channel and have been used lately."""
         return _connection.c.channel_id == self._channel_id, _connection.c.policy_at > now - POLICY_LIFE_S
+
+
+def _pace_of(row: sa.Row[Any]) -> rules.Pace:
+    return rules.Pace(row.next_at, rate=row.rate, line=row.line, refused_at=row.refused_at, paused_until=row.paused_until)

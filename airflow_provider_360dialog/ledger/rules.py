@@ -5,7 +5,8 @@ All instants are float seconds by the ledger database's clock.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -16,10 +17,16 @@ USE_BY_S: Final = 0.018
 CEILING_PER_S: Final = 25 / 1.02
 """360dialog takes 25 a second. Spaced so, 25 gaps are 1.02 s: no second holds 26 while each leaves at most 20 ms late. 24.5."""
 FLOOR_PER_S: Final = 0.5
-SLOWER: Final = 0.7
+LESS: Final = 0.93
+"""What a refusal leaves of the rate: the most that arrivals can hold that scatter over 0.1 s."""
+MUCH_LESS: Final = 0.7
+"""What is left where the lowered rate is refused as well, for then somebody else uses the number too."""
+AGAIN_WITHIN_S: Final = 5.0
 SLOW_DOWN_EVERY_S: Final = 1.0
-QUIET_S: Final = 10.0
-FASTER_PER_S: Final = 0.5
+CLIMB_PER_S: Final = 0.5
+PROBE: Final = 0.0005
+PROBE_LATER: Final = 0.002
+PROBE_LATER_S: Final = 120.0
 LONGEST_PAUSE_S: Final = 900.0
 LONGEST_WAIT_S: Final = 60.0
 """Nobody reserves an instant that lies further ahead."""
@@ -30,42 +37,77 @@ class Pace:
     """One channel's uploads.
 
     Attributes:
-        next_at: the first instant that nobody has reserved. rate: uploads per second. changed_at: when the rate last changed.
+        next_at: the first instant that nobody has reserved. refused_at: when 360dialog last refused one as too many; 0 for never.
+        rate: uploads per second right after that. line: the rate that is believed to hold.
         paused_until: no upload before this instant.
     """
 
     next_at: float
-    rate: float
-    changed_at: float
-    paused_until: float
+    rate: float = CEILING_PER_S
+    line: float = CEILING_PER_S
+    refused_at: float = 0.0
+    paused_until: float = 0.0
+
+    def rate_at(self, now: float) -> float:
+        """Uploads per second that are allowed now: quiet brings the rate back to the line at once, and the line slowly higher."""
+        quiet_s = max(0.0, now - self.refused_at)
+        climb_s = (self.line - self.rate) / CLIMB_PER_S
+        if quiet_s < climb_s:
+            return self.rate + CLIMB_PER_S * quiet_s
+        probed_s = quiet_s - climb_s
+        growth = PROBE * min(probed_s, PROBE_LATER_S) + PROBE_LATER * max(0.0, probed_s - PROBE_LATER_S)
+        return min(CEILING_PER_S, self.line * math.exp(min(growth, 10.0)))
 
 
-def reserve(pace: Pace, *, now: float, ceiling: float) -> tuple[float, Pace]:
-    """The instant at which one upload may leave, and the pace after it.
+@dataclass(frozen=True)
+class Turn:
+    """The right to send one upload.
 
-    Quiet raises the rate again: 0.5/s for each 10 s without a refusal, up to ``ceiling``. Instants that lie more than a minute
-    ahead of both clock and pause come of a clock that jumped back: they are let go.
+    Attributes:
+        at: its instant; it may leave `USE_BY_S` later at most. reserved_at: when it was given. A refusal or a pause that comes
+        after that takes it back. costs_credit: whether it has to hold a credit as well, because failed uploads count.
     """
-    rate, changed_at = pace.rate, min(pace.changed_at, now)
-    if rate < CEILING_PER_S and (steps := int((now - changed_at) / QUIET_S)) > 0:
-        rate, changed_at = min(CEILING_PER_S, rate + steps * FASTER_PER_S), changed_at + steps * QUIET_S
-    allowed = min(rate, ceiling)
+
+    at: float
+    reserved_at: float
+    costs_credit: bool = False
+
+
+def reserve(pace: Pace, *, now: float, ceiling: float) -> tuple[Turn, Pace]:
+    """The turn of one upload, and the pace after it.
+
+    Instants that lie more than a minute ahead of both clock and pause come of a clock that jumped back: they are let go.
+    """
+    allowed = min(pace.rate_at(now), ceiling)
     paused_until = pace.paused_until if pace.paused_until <= now + LONGEST_PAUSE_S else 0.0
     next_at = pace.next_at
     if next_at > max(now, paused_until) + LONGEST_WAIT_S + 2 / allowed:
         next_at = now
     at = max(next_at, now, paused_until)
-    return at, Pace(next_at=at + 1 / allowed, rate=rate, changed_at=changed_at, paused_until=paused_until)
+    after = replace(pace, next_at=at + 1 / allowed, paused_until=paused_until, refused_at=min(pace.refused_at, now))
+    return Turn(at, reserved_at=now), after
+
+
+def stands(turn: Turn, pace: Pace) -> bool:
+    """Whether a turn may still be used: nothing was refused and no pause was asked for since it was given."""
+    return pace.refused_at < turn.reserved_at and pace.paused_until <= turn.at
 
 
 def slow_down(pace: Pace, *, now: float, pause_until: float | None = None, ceiling: float = CEILING_PER_S) -> Pace:
-    """The pace after a refusal: slower, at most once a second however many refusals come back together; paused where told so."""
+    """The pace after a refusal: slower, at most once a second however many refusals come back together; paused where told so.
+
+    Every turn that was given before is taken back, so their instants are free again.
+    """
     paused_until = pace.paused_until
     if pause_until is not None:
         paused_until = max(paused_until, min(pause_until, now + LONGEST_PAUSE_S))
-    if now - pace.changed_at < SLOW_DOWN_EVERY_S:
-        return Pace(pace.next_at, pace.rate, pace.changed_at, paused_until)
-    return Pace(pace.next_at, max(FLOOR_PER_S, min(pace.rate, ceiling) * SLOWER), now, paused_until)
+    if 0 <= now - pace.refused_at < SLOW_DOWN_EVERY_S:
+        return replace(pace, paused_until=paused_until)
+    refused = min(pace.rate_at(now), ceiling)
+    again = now - pace.refused_at < AGAIN_WITHIN_S
+    rate = max(FLOOR_PER_S, refused * (MUCH_LESS if again else LESS))
+    line = max(FLOOR_PER_S, refused * LESS)
+    return Pace(next_at=now + 1 / rate, rate=rate, line=line, refused_at=now, paused_until=paused_until)
 
 
 @dataclass(frozen=True)

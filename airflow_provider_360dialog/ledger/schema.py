@@ -9,7 +9,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-VERSION: Final = 2
+VERSION: Final = 3
 
 CURRENT: Final = "current"
 """The id that answers for its fingerprint; at most one."""
@@ -60,6 +60,7 @@ connection = sa.Table(
     sa.Column("uploads_per_second", _Instant),  # what the connection says, as it was last used
     sa.Column("error_budget", sa.Integer),
     sa.Column("throttle", sa.Text),
+    sa.Column("count_failed_uploads", sa.Boolean),
     sa.Column("policy_at", _Instant),
     sa.Index("d360_connection_of", "channel_id"),
 )
@@ -123,8 +124,9 @@ pace = sa.Table(
     metadata,
     sa.Column("channel_id", _Id, sa.ForeignKey("d360_channel.id"), primary_key=True),
     sa.Column("next_at", _Instant, nullable=False),
-    sa.Column("rate", _Instant, nullable=False),  # uploads per second that are allowed now
-    sa.Column("changed_at", _Instant, nullable=False),
+    sa.Column("refused_at", _Instant, nullable=False),
+    sa.Column("rate", _Instant, nullable=False),  # uploads per second, right after the last refusal
+    sa.Column("line", _Instant, nullable=False),  # uploads per second that are believed to hold
     sa.Column("paused_until", _Instant, nullable=False),
 )
 

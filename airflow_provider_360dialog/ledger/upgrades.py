@@ -28,7 +28,16 @@ def _add_the_ration(db: sa.Connection) -> None:
     db.execute(sa.text("CREATE INDEX IF NOT EXISTS d360_connection_of ON d360_connection (channel_id)"))
 
 
-STEPS: Final[Mapping[int, Callable[[sa.Connection], None]]] = {1: _add_the_ration}
+def _remember_the_line(db: sa.Connection) -> None:
+    """Version 3: a pace knows its line; what stood in it before was never used. Failed uploads may count."""
+    schema.pace.drop(db, checkfirst=True)
+    schema.pace.create(db)
+    standing = {column["name"] for column in sa.inspect(db).get_columns("d360_connection")}
+    if "count_failed_uploads" not in standing:
+        db.execute(sa.text("ALTER TABLE d360_connection ADD COLUMN count_failed_uploads BOOLEAN"))
+
+
+STEPS: Final[Mapping[int, Callable[[sa.Connection], None]]] = {1: _add_the_ration, 2: _remember_the_line}
 """From which version -> what makes the next one of it."""
 
 
