@@ -328,6 +328,16 @@ class ThrottledError(WaitError):
             f"Nothing should be sent before {retry_at.isoformat(timespec='seconds')}; calls before then may extend the block."
         )
 
+    def until(self, retry_at: datetime) -> ThrottledError:
+        """The same with another instant, where more is known of it than the answer said."""
+        return ThrottledError(
+            operation=self.operation,
+            status=self.status,
+            details=self.details,
+            retry_at=retry_at,
+            retry_after_s=self.retry_after_s,
+        )
+
 
 class ChannelClosedError(WaitError):
     """Nothing was sent: the number's retrieval is blocked, its error budget is used up, or its uploads are paused.

@@ -10,11 +10,10 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks import support
+from benchmarks import on_record, support
 
 CONN_ID, RESTART_S = "number_1", 0.05
 
@@ -73,7 +72,9 @@ def _loop(engine: str, *, files: int, workers: int, kills: int, service_s: float
             _wait([second], within_s=60 + files)
         finally:
             second.kill()
-        figures = _look(url, emulated, number.number_id, [line for worker in [*crew, second] for line in worker.noted()], paths)
+        figures = on_record.look(
+            url, emulated, number.number_id, [line for worker in [*crew, second] for line in worker.noted()], paths
+        )
         figures["returned"] -= files  # the second pass's
         return figures | {
             "kills": killed,
@@ -145,40 +146,6 @@ def _wait(crew: list[_Worker], *, within_s: float) -> None:
         assert time.monotonic() < ends_at, f"not done within {within_s:.0f} s: {[len(worker.noted()) for worker in crew]}"
         time.sleep(0.05)
     assert not any(worker.failed for worker in crew), "a worker failed on its own"
-
-
-def _look(url: str, emulated: support.Emulator, number_id: str, noted: list[tuple[str, str]], paths: list[str]) -> dict[str, Any]:
-    """What the ledger, the emulator and the journals say of each other."""
-    import hashlib
-
-    import sqlalchemy as sa
-
-    from airflow_provider_360dialog.ledger import schema
-    from airflow_provider_360dialog.ledger.statistics import read_statistics
-    from airflow_provider_360dialog.ledger.store import Store
-
-    store = Store(url).open_existing()
-    media, files = schema.media, schema.fingerprint
-    query = sa.select(files.c.sha256, media.c.media_id, media.c.state, media.c.id == files.c.media_row).join_from(media, files)
-    query = query.where(media.c.fingerprint_id == files.c.id)
-    with store.read() as db:
-        rows = db.execute(query).all()
-    statistics = read_statistics(store)
-    current: dict[str, list[str]] = defaultdict(list)
-    for sha256, media_id, state, is_pointed_at in rows:
-        if state == schema.CURRENT and is_pointed_at:
-            current[sha256].append(media_id)
-    live, on_record = emulated.live_ids(number_id), {media_id for _, media_id, _, _ in rows}
-    sha256_of = {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths}
-    return {
-        "current_ids": sum(state == schema.CURRENT for _, _, state, _ in rows),
-        "files_with_one_current_id": sum(len(current[sha256_of[path]]) == 1 for path in paths),
-        "current_ids_live": sum(ids[0] in live for ids in current.values()),
-        "returned": len(noted),
-        "returned_not_current": sum(current[sha256_of[path]] != [media_id] for path, media_id in noted),
-        "orphans": len(live - on_record),
-        "orphan_possible": sum(each.orphan_possible for each in statistics),
-    }
 
 
 def _work(journal: Path, url: str, base_url: str, number: support.Number, paths: list[str], try_number: int) -> None:

@@ -7,6 +7,7 @@ is stopped by its process id.
 from __future__ import annotations
 
 import argparse
+import base64
 import inspect
 import itertools
 import json
@@ -79,6 +80,19 @@ class Emulator:
     def rotate_key(self, number_id: str, key: str) -> None:
         self.ask(f"numbers/{number_id}/key", {"key": key})
 
+    def receive(self, number_id: str, content: bytes) -> str:
+        """A customer sends a file; its media id."""
+        encoded = base64.b64encode(content).decode()
+        sent = self.ask("webhook-media", {"content_base64": encoded, "mime_type": "image/png", "number_id": number_id})
+        message = sent["entry"][0]["changes"][0]["value"]["messages"][0]
+        return str(message[message["type"]]["id"])
+
+    def gets_in_flight(self, number_id: str) -> int:
+        """How many requests for a media URL have arrived and are not answered yet, whether or not their callers live."""
+        found = self.ask("counters")["numbers"][number_id]
+        refused = sum(count for name, count in found["refused"].items() if name.startswith("fetch:"))
+        return int(found["requests"].get("fetch", 0) - found["accepted"].get("fetch", 0) - refused)
+
 
 @contextmanager
 def emulator(*, numbers: int = 1, service_s: float = 0.0) -> Iterator[Emulator]:
@@ -128,6 +142,14 @@ def make_files(place: Path, count: int, *, size_bytes: int = 4096) -> list[str]:
     return [str(path) for path in paths]
 
 
+def make_ids(emulated: Emulator, number_id: str, alive: list[bool], *, seed: int) -> list[str]:
+    """Media ids of received files, and where ``alive`` says no, ids that were never given."""
+    noise = random.Random(seed)
+    return [
+        emulated.receive(number_id, PNG + noise.randbytes(100)) if lives else f"9{noise.randrange(10**14):014}" for lives in alive
+    ]
+
+
 @contextmanager
 def ledgers(engine: str, place: Path) -> Iterator[Callable[[], str]]:
     """What gives the URL of a ledger that does not exist yet, each time another; PostgreSQL is a server of our own."""
@@ -155,11 +177,11 @@ def has_postgres() -> bool:
     return find_programs() is not None
 
 
-def airflow_environment(emulated: Emulator, url: str) -> dict[str, str]:
-    """What tells an Airflow hook about the numbers and the ledger."""
+def airflow_environment(emulated: Emulator, url: str, *, extra: dict[str, Any] | None = None) -> dict[str, str]:
+    """What tells an Airflow hook about the numbers and the ledger; ``extra``: of every number's connection."""
     found = {}
     for number in emulated.numbers:
-        fields = {"conn_type": "dialog360", "host": emulated.base_url, "password": number.key}
+        fields = {"conn_type": "dialog360", "host": emulated.base_url, "password": number.key, "extra": extra or {}}
         found[f"AIRFLOW_CONN_{number.conn_id.upper()}"] = json.dumps(fields)
     if url.startswith("sqlite"):
         return found | {

@@ -7,6 +7,7 @@ long. A plain 400, 401, 403 or 404 is never sent twice. An answer that may cost 
 from __future__ import annotations
 
 import logging
+import random
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -34,7 +35,10 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 LONGEST_WAIT_S: Final = 60.0
+LONGEST_BLOCK_S: Final = 10.0
+"""A block of retrieval that lasts longer is no business of a worker that sleeps."""
 _LONGEST_CALL_S: Final = 600.0
+_AFTER_S: Final = (0.1, 1.0)
 
 # How many further attempts each fault is worth (needs F30 to F47), counted over all faults of one call: what comes after three
 # attempts is repeated only where its own number is higher. An unreachable host saw nothing, so it costs nothing.
@@ -94,7 +98,10 @@ def repeat(
     def wait(state: tenacity.RetryCallState) -> float:
         outcome = _outcome(state)
         assert isinstance(outcome, Dialog360Error)  # noqa: S101 - only such outcomes are waited for
-        return max(wait_s(operation, outcome, state.attempt_number, now=now()) or 0.0, _backoff(state))
+        least_s = wait_s(operation, outcome, state.attempt_number, now=now()) or 0.0
+        if isinstance(outcome, ThrottledError):  # all who were refused together were told the same instant
+            least_s += random.uniform(*_AFTER_S)  # noqa: S311 - spreads, hides nothing
+        return max(least_s, _backoff(state))
 
     def tell(state: tenacity.RetryCallState) -> None:
         seconds = state.next_action.sleep if state.next_action else 0.0
@@ -127,6 +134,8 @@ def wait_s(operation: Operation, error: Dialog360Error, attempts: int, *, now: d
         if operation == "upload":
             floor = max(floor, now + timedelta(seconds=min(2.0**attempts, LONGEST_WAIT_S)))
         seconds = max(0.0, (floor - now).total_seconds())
+        if operation in {"fetch", "download"} and seconds > LONGEST_BLOCK_S:
+            return None
     elif isinstance(error, ServerError) and error.retry_after_s is not None:
         seconds = error.retry_after_s
     else:

@@ -20,16 +20,16 @@ _JITTER_S: Final = 30.0
 
 
 def reschedule(moment: datetime) -> NoReturn:
-    """Give the worker's slot back and have the task run again at ``moment``; that is no retry."""
-    raise AirflowRescheduleException(moment)  # type: ignore[no-untyped-call]  # untyped in Airflow
+    """Give the worker's slot back and have the task run again at ``moment``, a minute from now at the least; that is no retry."""
+    raise AirflowRescheduleException(max(moment, datetime.now(UTC) + SHORTEST_WAIT))  # type: ignore[no-untyped-call]  # in Airflow
 
 
 @contextmanager
 def as_airflow_sees_it(wait: Callable[[datetime], NoReturn] = reschedule) -> Iterator[None]:
     """Turn our errors into Airflow's.
 
-    - `WaitError` (a block, a long throttle): ``wait`` until its instant, plus up to half a minute, so that those who wait for
-      the same instant do not come back as a herd.
+    - `WaitError` (a block, a spent error budget, a long throttle): ``wait`` until its instant, plus up to half a minute, so that
+      those who wait for the same instant do not come back as a herd.
     - What retrying cannot mend: ``AirflowFailException``, whatever ``retries`` says.
     - The rest goes on as it is, and Airflow's retries hold.
 
@@ -50,6 +50,5 @@ def as_airflow_sees_it(wait: Callable[[datetime], NoReturn] = reschedule) -> Ite
 
 
 def wait_until(retry_at: datetime) -> datetime:
-    """When to come back: at least a minute from now, and not all at once."""
-    jitter = timedelta(seconds=random.uniform(0, _JITTER_S))  # noqa: S311 - spreads, hides nothing
-    return max(retry_at, datetime.now(UTC) + SHORTEST_WAIT) + jitter
+    """When to come back: not before the instant, and not all at once."""
+    return retry_at + timedelta(seconds=random.uniform(0, _JITTER_S))  # noqa: S311 - spreads, hides nothing

@@ -31,16 +31,19 @@ def delete(media_id: str, *, calls: Calls, ignore_missing: bool = True) -> bool:
         Dialog360Error: any other failure.
     """
     check_media_id(media_id)
-    calls.ledger.check_usable()
-    calls.ledger.uploads.mark(media_id, schema.DELETING)  # before the call: from now on it answers for no file
+    calls.patiently(calls.ledger.check_usable)
+    calls.patiently(
+        lambda: calls.ledger.uploads.mark(media_id, schema.DELETING)
+    )  # before the call: from now on it answers for no file
     outcome = calls.outcome("delete", lambda: calls.api.delete(media_id))
     if isinstance(outcome, MediaGoneError):
-        calls.ledger.is_gone(outcome)
+        gone = outcome
+        calls.patiently(lambda: calls.ledger.is_gone(gone))
         if ignore_missing:
             log.info("media id %s was gone already", media_id)
             return False
     if isinstance(outcome, Dialog360Error):
         raise outcome
-    calls.ledger.is_deleted(media_id)
+    calls.patiently(lambda: calls.ledger.is_deleted(media_id))
     log.info("deleted media id %s", media_id)
     return True

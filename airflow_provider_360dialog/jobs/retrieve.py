@@ -80,22 +80,23 @@ def fetch(media_id: str, *, calls: Calls, ask_again: bool = False) -> FetchedMed
         Dialog360Error: any other failure.
     """
     check_media_id(media_id)
-    calls.ledger.check_usable()
-    refused = calls.ledger.refused.look_up(media_id)
+    calls.patiently(calls.ledger.check_usable)
+    refused = calls.patiently(lambda: calls.ledger.refused.look_up(media_id))
     if refused is not None and not ask_again:
         raise refused
 
     def ask() -> FetchedMedia | Dialog360Error:
-        outcome = get_with_credit(calls, "fetch", lambda: calls.api.fetch(media_id), longest_s=calls.api.longest_s())
+        outcome = calls.api.fetch(media_id)
         if isinstance(outcome, MediaGoneError):
-            calls.ledger.is_gone(outcome)
+            gone = outcome
+            calls.patiently(lambda: calls.ledger.is_gone(gone))  # while the credit is held: whoever dies here has spent it
         return outcome
 
-    fetched = calls.outcome("fetch", ask)
+    fetched = calls.outcome("fetch", lambda: get_with_credit(calls, "fetch", ask, longest_s=calls.api.longest_s()))
     if isinstance(fetched, Dialog360Error):
         raise fetched
     if refused is not None:
-        calls.ledger.refused.forget(media_id)
+        calls.patiently(lambda: calls.ledger.refused.forget(media_id))
     log.info("fetched the URL of media id %s: %s, %s bytes", media_id, fetched.mime_type, fetched.size_bytes)
     return fetched
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import time
 from contextlib import contextmanager
@@ -68,7 +69,12 @@ def upload_in_turn(
     if isinstance(turn, Dialog360Error):
         return turn
     line = _Line(calls, turn)
-    outcome = _with_credit(calls, "upload", lambda: line.go(attempt), longest_s) if turn.costs_credit else line.go(attempt)
+    if turn.costs_credit:
+        wait_s = turn.at - turn.reserved_at + _LONGEST_QUEUE_S
+        line.leave_within(wait_s)
+        outcome = _with_credit(calls, "upload", lambda: line.go(attempt), wait_s + longest_s)
+    else:
+        outcome = line.go(attempt)
     if isinstance(outcome, ThrottledError):
         throttled = outcome
         rate = calls.patiently(lambda: calls.ledger.ration.refused(pause_s=throttled.retry_after_s))
@@ -87,6 +93,11 @@ class _Line:
     def __init__(self, calls: Calls, turn: Turn) -> None:
         self._calls, self._clock = calls, calls.ledger.ration.clock
         self._turn: Turn | None = turn
+        self._leave_by = math.inf
+
+    def leave_within(self, wait_s: float) -> None:
+        """Later nothing may leave: the credit that it holds would lapse before the outcome is known."""
+        self._leave_by = time.monotonic() + wait_s
 
     def go(self, attempt: Callable[[Callable[[], Dialog360Error | None]], T | Dialog360Error]) -> T | Dialog360Error:
         """Wait until it is time to connect; the rest is waited where the connection stands."""
@@ -100,6 +111,8 @@ class _Line:
                 turn, self._turn = self._turn or _take_turn(self._calls), None
                 if isinstance(turn, Dialog360Error):
                     return turn
+                if time.monotonic() + turn.at - self._clock.now() > self._leave_by:
+                    return _closed(self._calls, "upload", turn.at)
                 error = self._wait(turn.at - _LAST_LOOK_BEFORE_S)
                 if error is None and self._still_stands(turn):
                     error = self._wait(turn.at)
@@ -134,12 +147,17 @@ def get_with_credit(
     Returns:
         What the attempt gave; or, without sending, `ChannelClosedError` where the budget is used up or a block has been seen.
     """
-    outcome = _with_credit(calls, operation, attempt, longest_s)
-    if isinstance(outcome, ThrottledError):
+
+    def ask() -> T | Dialog360Error:
+        outcome = attempt()
+        if not isinstance(outcome, ThrottledError):
+            return outcome
         throttled = outcome
-        until = calls.patiently(lambda: calls.ledger.ration.close(for_s=throttled.retry_after_s))
-        log.warning("360dialog has blocked retrieval for this number: nothing is asked before %s", _instant(until).isoformat())
-    return outcome
+        until = _instant(calls.patiently(lambda: calls.ledger.ration.close(for_s=throttled.retry_after_s)))
+        log.warning("360dialog has blocked retrieval for this number: nothing is asked before %s", until.isoformat())
+        return throttled.until(until)
+
+    return _with_credit(calls, operation, ask, longest_s)
 
 
 def retrieval_opens_at(channel: Channel, *, store: Store, conn_id: str) -> datetime | None:

@@ -96,7 +96,7 @@ class Ration:
         sent_at = time.monotonic()
         row = db.execute(query.with_for_update(of=_pace)).first()
         if row is None:
-            fresh = rules.Pace(next_at=db.scalar(sa.select(self._store.now)) or 0.0)
+            fresh = rules.fresh(db.execute(sa.select(self._store.now)).scalar_one())
             values = {"channel_id": self._channel_id, **asdict(fresh)}
             db.execute(insert_for(self._store)(_pace).values(**values).on_conflict_do_nothing())
             sent_at = time.monotonic()
@@ -151,13 +151,13 @@ class Ration:
     def _look(
         self, db: sa.Connection, *, lock: bool = True
     ) -> tuple[rules.Open | rules.Full | rules.Closed, float, rules.Budget]:
-        query = sa.select(_retrieval.c.closed_until, self._store.now).where(_retrieval.c.channel_id == self._channel_id)
+        query = sa.select(_retrieval.c.closed_until).where(_retrieval.c.channel_id == self._channel_id)
         row = db.execute(query.with_for_update() if lock else query).first()
         if row is None and lock:
             values = {"channel_id": self._channel_id, "closed_until": 0.0}
             db.execute(insert_for(self._store)(_retrieval).values(**values).on_conflict_do_nothing())
             row = db.execute(query.with_for_update()).one()
-        now = row.now if row is not None else db.execute(sa.select(self._store.now)).scalar_one()
+        now = db.execute(sa.select(self._store.now)).scalar_one()  # after the lock, for which it may have waited
         budget = self._budget(db, now)
         if lock:
             old = sa.func.coalesce(_credit.c.spent_at, _credit.c.deadline) <= now - budget.window_s

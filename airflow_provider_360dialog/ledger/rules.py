@@ -23,7 +23,8 @@ MUCH_LESS: Final = 0.7
 """What is left where the lowered rate is refused as well, for then somebody else uses the number too."""
 AGAIN_WITHIN_S: Final = 5.0
 SLOW_DOWN_EVERY_S: Final = 1.0
-CLIMB_PER_S: Final = 0.5
+CLIMB_S: Final = 10.0
+FIRST_PER_S: Final = 23.5
 PROBE: Final = 0.0005
 PROBE_LATER: Final = 0.002
 PROBE_LATER_S: Final = 120.0
@@ -49,14 +50,21 @@ class Pace:
     paused_until: float = 0.0
 
     def rate_at(self, now: float) -> float:
-        """Uploads per second that are allowed now: quiet brings the rate back to the line at once, and the line slowly higher."""
+        """Uploads per second that are allowed now: ten quiet seconds bring the rate to the line; then the line rises."""
         quiet_s = max(0.0, now - self.refused_at)
-        climb_s = (self.line - self.rate) / CLIMB_PER_S
-        if quiet_s < climb_s:
-            return self.rate + CLIMB_PER_S * quiet_s
-        probed_s = quiet_s - climb_s
+        if quiet_s < CLIMB_S:
+            return self.rate + (self.line - self.rate) * quiet_s / CLIMB_S
+        probed_s = quiet_s - CLIMB_S
         growth = PROBE * min(probed_s, PROBE_LATER_S) + PROBE_LATER * max(0.0, probed_s - PROBE_LATER_S)
         return min(CEILING_PER_S, self.line * math.exp(min(growth, 10.0)))
+
+
+def fresh(now: float) -> Pace:
+    """The pace of a channel of which nothing is known: nearly the ceiling, as if it had been refused a while ago.
+
+    If arrivals scatter, the first refusal then comes at a rate at which a second one cannot follow before the first is known.
+    """
+    return Pace(next_at=now, rate=FIRST_PER_S, refused_at=now - AGAIN_WITHIN_S)
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,13 @@ class Dialog360DownloadMediaOperator(Dialog360Operator):
         """Download; see the class for the result."""
         with self.as_airflow_sees_it():
             return dict(
-                self.hook.download(self.destination, media_id=self.media_id, sha256=self.sha256 or None, overwrite=self.overwrite)
+                self.hook.download(
+                    self.destination,
+                    media_id=self.media_id,
+                    sha256=self.sha256 or None,
+                    overwrite=self.overwrite,
+                    ask_again=self.ask_again,
+                )
             )
 
 

@@ -11,15 +11,26 @@ from airflow_provider_360dialog.exceptions import DestinationError
 JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01" + bytes(range(256)) * 400 + b"\xff\xd9"
 
 
-class Patient(threading.Event):
-    """A flag to stop that notes how long it was waited for, and does not wait."""
+PACE_S = 0.35
+"""Longer waits are not for the turn of an upload."""
 
-    def __init__(self):
+
+class Patient(threading.Event):
+    """A flag to stop that notes how long it was waited for, and does not wait: it moves the ledger's clock, where it has one.
+
+    The short waits for an upload's turn are waited, and not noted.
+    """
+
+    def __init__(self, clock=None):
         super().__init__()
-        self.waits_s = []
+        self.waits_s, self._clock = [], clock
 
     def wait(self, timeout=None):
+        if timeout is not None and timeout < PACE_S:
+            return super().wait(timeout)
         self.waits_s.append(timeout)
+        if self._clock is not None:
+            self._clock.advance(timeout)
         return self.is_set()
 
 

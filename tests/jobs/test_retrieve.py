@@ -307,16 +307,17 @@ def test_one_server_error_is_survived(status, calls, number, stored, sent, stop)
 @pytest.mark.parametrize("how", ["seconds", "date"])
 def test_a_throttle_that_names_a_short_time_is_waited_out(how, calls, number, stored, sent, stop):
     """`Retry-After` in seconds or as a date, and never less than it says."""
-    number.arm("error", operation="fetch", status=429, text="Too many", retry_after=20.0, retry_after_format=how)
+    number.arm("error", operation="fetch", status=429, text="Too many", retry_after=8.0, retry_after_format=how)
     assert fetch(stored[0], calls=calls).media_id == stored[0]
     assert sent() == (2, 0)
     assert len(stop.waits_s) == 1
-    assert 19 <= stop.waits_s[0] <= 31
+    assert 7 <= stop.waits_s[0] <= 31
 
 
 @pytest.mark.parametrize(
     ("more", "wait_s"),
     [
+        pytest.param({"status": 429, "text": "Too many", "retry_after": 20.0}, 20, id="429 with a Retry-After over 10 s"),
         pytest.param({"status": 429, "text": "Too many", "retry_after": 300.0}, 300, id="429 with a long Retry-After"),
         pytest.param(
             {"status": 429, "text": "Too many", "retry_after": 1800.0, "retry_after_format": "date"}, 1800, id="429 with a date"
@@ -349,11 +350,10 @@ def test_a_block_is_reported_with_its_end_after_one_request(*, operation, more, 
 @pytest.mark.parametrize("answer", ["429", "429_retry_after", "400", "403"])
 @pytest.mark.parametrize("shape", ["A", "B", "C", "C2"])
 def test_a_real_block_of_the_number_is_recognised_in_every_form(answer, shape, calls, number, stored):
-    """As the emulator shuts the number after five failures."""
+    """As the emulator shuts the number after five failures, which here are another system's."""
     number.emu.configure(profile="strict", blocked_answer=answer, error_shape=shape)
     for unknown in range(6):
-        with pytest.raises(MediaGoneError):
-            fetch(f"12{unknown}", calls=calls)
+        assert isinstance(calls.api.fetch(f"12{unknown}"), MediaGoneError)
     with pytest.raises(ThrottledError) as caught:
         fetch(stored[0], calls=calls)
     assert abs((caught.value.retry_at - calls.now()).total_seconds() - 3600) < 10

@@ -19,13 +19,16 @@ from airflow_provider_360dialog.exceptions import (
     UploadRefusedError,
     ValidityOutOfReachError,
 )
-from airflow_provider_360dialog.jobs import upload as upload_module
+from airflow_provider_360dialog.jobs import calls as calls_module
 from airflow_provider_360dialog.jobs.calls import Calls
 from airflow_provider_360dialog.jobs.delete import delete
 from airflow_provider_360dialog.jobs.retrieve import fetch
 from airflow_provider_360dialog.jobs.upload import upload
 from airflow_provider_360dialog.ledger import schema
+from airflow_provider_360dialog.ledger.channel import ChannelLedger
 from airflow_provider_360dialog.ledger.channels import Channels
+from airflow_provider_360dialog.ledger.ration import Ration
+from airflow_provider_360dialog.ledger.refused import RefusedIds
 from airflow_provider_360dialog.ledger.store import Store
 from airflow_provider_360dialog.ledger.uploads import Uploads
 from airflow_provider_360dialog.ports import Channel, Timeouts
@@ -311,9 +314,15 @@ class Fails:
         monkeypatch.setattr(owner, name, call)
 
 
+@pytest.fixture
+def short_patience(monkeypatch):
+    """With a ledger that is away."""
+    monkeypatch.setattr(calls_module, "PATIENCE_S", 0.3)
+
+
 @pytest.mark.parametrize("step", ["adopt", "claim"])
-def test_without_the_ledger_nothing_is_sent(step, at, number, content, monkeypatch):
-    """It fails closed (needs R5)."""
+def test_without_the_ledger_nothing_is_sent(step, at, number, content, monkeypatch, short_patience):
+    """It fails closed (needs R5), once the patience with it is over (needs F63)."""
     calls = at()
     Fails(getattr(Uploads, step), 10**6).install(monkeypatch, Uploads, step)
     with pytest.raises(LedgerUnavailableError) as caught:
@@ -323,7 +332,7 @@ def test_without_the_ledger_nothing_is_sent(step, at, number, content, monkeypat
 
 
 @pytest.mark.parametrize("call", [fetch, delete])
-def test_without_the_ledger_nothing_is_asked_or_deleted(call, at, number, monkeypatch):
+def test_without_the_ledger_nothing_is_asked_or_deleted(call, at, number, monkeypatch, short_patience):
     """The same for the other calls."""
     media_id, _ = number.receive(JPEG)
     calls = at()
@@ -335,6 +344,48 @@ def test_without_the_ledger_nothing_is_asked_or_deleted(call, at, number, monkey
     with pytest.raises(LedgerUnavailableError):
         call(media_id, calls=calls)
     assert number.sent("fetch") + number.sent("delete") == 0
+
+
+OUTAGES = [
+    (Uploads, "adopt", "upload"),
+    (Uploads, "claim", "upload"),
+    (Ration, "reserve", "upload"),
+    (Ration, "hold", "fetch"),
+    (Ration, "give_back", "fetch"),
+    (RefusedIds, "look_up", "fetch"),
+    (ChannelLedger, "check_usable", "fetch"),
+    (ChannelLedger, "check_usable", "delete"),
+    (Uploads, "mark", "delete"),
+    (ChannelLedger, "is_deleted", "delete"),
+]
+
+
+@pytest.mark.parametrize(("owner", "name", "operation"), OUTAGES, ids=lambda value: getattr(value, "__name__", value))
+def test_a_ledger_that_is_away_for_a_moment_is_waited_for(*, owner, name, operation, at, number, content, monkeypatch):
+    """Each call is sent once, however the ledger fails on the way (needs F63)."""
+    media_id, _ = number.receive(JPEG)
+    outage = Fails(getattr(owner, name), 2)
+    outage.install(monkeypatch, owner, name)
+    calls = at()
+    act = {
+        "upload": lambda: upload(StampedSource(content), calls=calls),
+        "fetch": lambda: fetch(media_id, calls=calls),
+        "delete": lambda: delete(media_id, calls=calls),
+    }
+    assert act[operation]()
+    assert outage.left == 0
+    assert number.sent(operation) == 1
+
+
+def test_a_dead_id_is_on_record_however_the_ledger_fails_on_the_way(at, number, monkeypatch):
+    """Else it would cost another GET."""
+    outage = Fails(ChannelLedger.is_gone, 2)
+    outage.install(monkeypatch, ChannelLedger, "is_gone")
+    for _ in range(2):
+        with pytest.raises(MediaGoneError):
+            fetch("999", calls=at())
+    assert outage.left == 0
+    assert number.sent("fetch") == 1
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["it was not committed", "it was committed, and the answer was lost"])
@@ -374,7 +425,7 @@ def test_a_stop_while_an_id_cannot_be_stored_ends_at_once(at, content, file, sto
     """Within the few seconds that a task has; the id is counted as possibly lost (needs F6)."""
     stop = Waiting()
     stop.meanwhile = stop.set
-    monkeypatch.setattr(upload_module, "_KEEP_TRYING_S", 1.0)
+    monkeypatch.setattr(calls_module, "PATIENCE_S", 1.0)
     Fails(Uploads.complete, 10**6).install(monkeypatch, Uploads, "complete")
     with pytest.raises(LedgerUnavailableError):
         upload(StampedSource(content), calls=at(stop=stop))

@@ -8,6 +8,7 @@ import math
 import os
 import threading
 import time
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -23,6 +24,7 @@ from airflow_provider_360dialog.exceptions import (
     ThrottledError,
     UnreachableError,
 )
+from airflow_provider_360dialog.jobs import turns
 from airflow_provider_360dialog.jobs.calls import Calls
 from airflow_provider_360dialog.jobs.retrieve import download, fetch
 from airflow_provider_360dialog.jobs.turns import get_with_credit, retrieval_opens_at, upload_in_turn
@@ -30,9 +32,9 @@ from airflow_provider_360dialog.jobs.upload import upload
 from airflow_provider_360dialog.ledger import rules, schema
 from airflow_provider_360dialog.ledger import store as store_module
 from airflow_provider_360dialog.ledger.channels import Channels
-from airflow_provider_360dialog.ledger.ration import Clock as Offsets
+from airflow_provider_360dialog.ledger.clock import Clock as Offsets
 from airflow_provider_360dialog.ledger.ration import Ration
-from airflow_provider_360dialog.ledger.rules import CEILING_PER_S, Closed, Full, Open
+from airflow_provider_360dialog.ledger.rules import CEILING_PER_S, LESS, MUCH_LESS, Closed, Full, Open
 from airflow_provider_360dialog.ledger.store import Store
 from airflow_provider_360dialog.ports import Channel, Policy, Timeouts
 from tests.jobs.doubles import JPEG, MemoryDestination, MemorySource
@@ -45,7 +47,10 @@ GAP = 1 / CEILING_PER_S
 
 @pytest.fixture
 def ration(ledger):
-    """The channel's, on the movable clock."""
+    """The channel's, on the movable clock; nothing was refused for long."""
+    quiet = {"channel_id": ledger.identity.channel_id, **asdict(rules.Pace(next_at=START))}
+    with ledger.store.write() as db:
+        db.execute(schema.pace.insert().values(**quiet))
     return ledger.ration
 
 
@@ -178,6 +183,7 @@ def test_a_block_of_which_nothing_is_said_lasts_as_long_as_the_policy(ration, sp
 
 
 def test_a_shorter_block_does_not_end_a_longer_one(ration):
+    """And whoever saw the shorter one is told when it really opens."""
     ration.close(for_s=600)
     ration.close(for_s=60)
     assert ration.hold(for_s=60) == Closed(until=START + 600)
@@ -265,19 +271,19 @@ def test_a_connection_of_another_number_has_no_say(ration, store, speak):
 
 def spacing(ration):
     """Between the next two instants."""
-    first, second = ration.reserve(), ration.reserve()
+    first, second = ration.reserve().at, ration.reserve().at
     return second - first
 
 
 def test_instants_are_a_gap_apart_and_the_first_is_now(ration):
-    found = [ration.reserve() for _ in range(30)]
+    found = [ration.reserve().at for _ in range(30)]
     assert found == [approximately(START + index * GAP) for index in range(30)]
 
 
 def test_idle_time_is_not_saved_up(ration, clock):
     ration.reserve()
     clock.advance(HOUR)
-    assert [ration.reserve(), ration.reserve()] == [approximately(clock.now), approximately(clock.now + GAP)]
+    assert [ration.reserve().at, ration.reserve().at] == [approximately(clock.now), approximately(clock.now + GAP)]
 
 
 def test_whoever_does_not_want_to_wait_so_long_reserves_nothing(ration):
@@ -285,33 +291,32 @@ def test_whoever_does_not_want_to_wait_so_long_reserves_nothing(ration):
         ration.reserve()
     turned_away = ration.reserve(max_wait_s=1.0)
     assert turned_away == Closed(until=approximately(START + 50 * GAP))
-    assert ration.reserve() == approximately(turned_away.until)
+    assert ration.reserve().at == approximately(turned_away.until)
 
 
 def test_a_pause_is_waited_out_by_everybody(ration, store, clock):
     ration.reserve()
     ration.refused(pause_s=30)
-    assert ledger_of(store).ration.reserve() == START + 30
+    assert ledger_of(store).ration.reserve().at == START + 30
     clock.advance(31)
-    assert ration.reserve() == approximately(START + 31)
+    assert ration.reserve().at == approximately(START + 31)
 
 
 def test_a_pause_of_more_than_a_minute_is_told_instead_of_reserved(ration, clock):
     ration.refused(pause_s=300)
     assert ration.reserve() == Closed(until=START + 300)
     clock.advance(241)
-    assert ration.reserve() == START + 300
+    assert ration.reserve().at == START + 300
 
 
 def test_a_refusal_slows_down_once_a_second_however_many_come_back(ration, clock):
     ration.reserve()
     clock.advance(5)
     rates = {round(ration.refused(pause_s=None), 6) for _ in range(10)}
-    assert rates == {round(CEILING_PER_S * 0.7, 6)}
+    assert rates == {round(CEILING_PER_S * LESS, 6)}
+    assert spacing(ration) == approximately(1 / (CEILING_PER_S * LESS))
     clock.advance(1)
-    assert ration.refused(pause_s=None) == pytest.approx(CEILING_PER_S * 0.49)
-    ration.reserve()
-    assert spacing(ration) == approximately(1 / (CEILING_PER_S * 0.49))
+    assert ration.refused(pause_s=None) == pytest.approx(CEILING_PER_S * LESS * MUCH_LESS, rel=1e-3)
 
 
 def test_quiet_brings_the_pace_back(ration, clock):
@@ -320,10 +325,31 @@ def test_quiet_brings_the_pace_back(ration, clock):
     slow = ration.refused(pause_s=None)
     clock.advance(20)
     ration.reserve()
-    assert spacing(ration) == approximately(1 / (slow + 1.0))
+    assert GAP < spacing(ration) < 1 / slow
     clock.advance(HOUR)
     ration.reserve()
     assert spacing(ration) == approximately(GAP)
+
+
+def test_a_refusal_takes_back_what_was_given_before_it(ration, store, clock):
+    """By whomever: in another process too, the instant is not used."""
+    given = ration.reserve()
+    other = ledger_of(store).ration
+    assert other.stands(given)
+    clock.advance(0.1)
+    other.refused(pause_s=None)
+    assert not ration.stands(given)
+    clock.advance(0.1)
+    assert ration.stands(ration.reserve())
+
+
+def test_a_turn_says_whether_a_failed_upload_costs_budget(ration, speak):
+    """The stricter of two connections counts."""
+    assert not ration.reserve().costs_credit
+    speak("a")
+    assert not ration.reserve().costs_credit
+    assert speak("b", count_failed_uploads=True) == ["a"]
+    assert ration.reserve().costs_credit
 
 
 def test_a_connection_lowers_the_pace_at_once_and_the_lower_counts(ration, speak):
@@ -347,7 +373,7 @@ def test_a_refusal_slows_down_what_the_connection_allows(ration, speak, clock):
     speak(uploads_per_second=10.0)
     ration.reserve()
     clock.advance(5)
-    assert ration.refused(pause_s=None) == pytest.approx(7.0)
+    assert ration.refused(pause_s=None) == pytest.approx(10.0 * LESS)
 
 
 def test_a_clock_that_jumped_back_does_not_stop_the_channel(ration, clock):
@@ -355,8 +381,8 @@ def test_a_clock_that_jumped_back_does_not_stop_the_channel(ration, clock):
     ration.reserve()
     ration.refused(pause_s=600)
     clock.advance(-6 * HOUR)
-    at = ration.reserve()
-    assert not isinstance(at, Closed) or at.until <= clock.now + rules.LONGEST_PAUSE_S
+    turn = ration.reserve()
+    assert not isinstance(turn, Closed) or turn.until <= clock.now + rules.LONGEST_PAUSE_S
 
 
 # --- many at once -------------------------------------------------------------------------------------------------
@@ -394,7 +420,7 @@ def test_of_many_processes_four_get_a_credit(url, ledger, processes):
         assert sorted(found) == [False] * 2 + [True] * 4
 
 
-def test_processes_reserve_instants_that_differ(url, ledger, processes):
+def test_processes_reserve_instants_that_differ(url, ration, processes):
     """And nothing is left out: the line is used to the full."""
     found = sorted(itertools.chain(*processes(here.reserve_in_a_process, url, "100000000000001", 25, count=4)))
     assert len(found) == 100
@@ -433,7 +459,7 @@ def hold_in_a_process(url, number, at):
 def reserve_in_a_process(url, number, count, at):
     ration = _ration_in_a_process(url, number)
     time.sleep(max(0.0, at - time.time()))
-    return [ration.reserve() for _ in range(count)]
+    return [ration.reserve().at for _ in range(count)]
 
 
 def _ration_in_a_process(url, number):
@@ -505,39 +531,100 @@ def spent_of(store):
     return sum(spent is not None for spent, _ in found), sum(spent is None for spent, _ in found)
 
 
-def test_an_upload_waits_for_its_instant(at, store):
+class Post:
+    """A POST: notes when it left, and with what it was held back."""
+
+    def __init__(self, answer=None, before=None):
+        self.left, self.held_back, self._answer, self._before = [], [], answer, before
+
+    def __call__(self, depart):
+        if self._before is not None:
+            self._before()
+        error = depart()
+        if error is not None:
+            self.held_back.append(error)
+            return error
+        self.left.append(time.monotonic())
+        return self._answer
+
+
+def test_an_upload_waits_for_its_instant(at):
     """The fourth of those who come together leaves three gaps later."""
     calls = at()
     for _ in range(3):
         calls.ledger.ration.reserve()
-    left = []
-    began = time.monotonic()
-    stop = Waiting(lambda: time.sleep(3 * GAP - (time.monotonic() - began)))
-    upload_in_turn(at(stop=stop), lambda: left.append(time.monotonic() - began))
-    assert stop.waits_s[0] == pytest.approx(3 * GAP, abs=0.05)
-    assert len(left) == 1
+    post = Post()
+    upload_in_turn(calls, post, longest_s=60)
+    assert calls.stop.waits_s[-1] == pytest.approx(3 * GAP, abs=0.05)
+    assert len(post.left) == 1
 
 
 def test_an_instant_that_was_missed_is_let_go(at, clock):
-    """The worker was stopped for longer than 18 ms: its second may be full by now."""
-    late = lambda: time.sleep(0.1)  # noqa: E731
-    stop = Waiting(late)
-    calls = at(stop=stop)
-    calls.ledger.ration.reserve()
-    sent = []
-    upload_in_turn(calls, lambda: sent.append(1))
-    assert len(stop.waits_s) >= 2
-    assert len(sent) == 1
+    """The connection took longer than 18 ms after it: its second may be full by now. Another instant is taken there and then."""
+    post = Post(before=lambda: time.sleep(0.1))
+    calls = at()
+    reserved = []
+    reserve = Ration.reserve
+
+    def spy(self, **more):
+        reserved.append(reserve(self, **more))
+        return reserved[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(turns, "_FRESH_S", 10.0)  # a look at the ledger would find its clock where it stood
+        patch.setattr(Ration, "reserve", spy)
+        upload_in_turn(calls, post, longest_s=60)
+    assert len(post.left) == 1
+    assert len(reserved) == 2
+
+
+def test_a_refusal_meanwhile_takes_the_turn_back(at, clock):
+    """Whoever was refused: what waits for its instant takes another, at the new pace."""
+    calls = at()
+    for _ in range(8):
+        calls.ledger.ration.reserve()
+
+    def refuse():
+        clock.advance(0.1)
+        at().ledger.ration.refused(pause_s=20)
+        clock.advance(0.1)
+
+    seen = []
+    calls.stop.meanwhile = None
+    post = Post(before=refuse)
+    stands = Ration.stands
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Ration, "stands", lambda self, turn: seen.append(stands(self, turn)) or seen[-1])
+        upload_in_turn(calls, post, longest_s=60)
+    assert seen[0] is False
+    assert len(post.left) == 1
+    assert max(calls.stop.waits_s) == pytest.approx(20, abs=1)  # the pause, as told to everybody
 
 
 def test_a_worker_that_is_told_to_end_does_not_send(at):
     stop = Waiting()
     calls = at(stop=stop)
     stop.set()
-    sent = []
-    outcome = upload_in_turn(calls, lambda: sent.append(1))
-    assert not sent
+    post = Post()
+    outcome = upload_in_turn(calls, post, longest_s=60)
+    assert not post.left
     assert type(outcome).__name__ == "StoppedError"
+
+
+def test_failed_uploads_cost_budget_where_a_connection_says_so(at, store, number):
+    calls = at()
+    Channels(store).speak("strict", ORIGIN, calls.ledger.identity, Policy(count_failed_uploads=True))
+    number.arm("error", operation="upload", status=400, text="no", times=1)
+    with pytest.raises(Exception, match=r"\w"):
+        upload(MemorySource(JPEG + os.urandom(16)), calls=calls)
+    assert spent_of(store) == (1, 0)
+    assert upload(MemorySource(JPEG + os.urandom(16)), calls=calls).media_id
+    assert spent_of(store) == (1, 0)
+    calls.ledger.ration.close(for_s=600)
+    with pytest.raises(ChannelClosedError) as caught:
+        upload(MemorySource(JPEG + os.urandom(16)), calls=calls)
+    assert caught.value.retry_at == instant(START + 600)
+    assert number.sent("upload") == 2
 
 
 def test_uploads_paused_for_long_are_refused_with_the_instant_and_nothing_is_sent(at, number):
@@ -554,11 +641,12 @@ def test_a_refused_upload_slows_everybody_down(at, store, number, clock):
     calls = at()
     calls.ledger.ration.reserve()
     clock.advance(5)
-    outcome = upload_in_turn(calls, lambda: ThrottledError(operation="upload", status=429, details="", retry_at=instant(START)))
+    refusal = ThrottledError(operation="upload", status=429, details="", retry_at=instant(START))
+    outcome = upload_in_turn(calls, Post(refusal), longest_s=60)
     assert isinstance(outcome, ThrottledError)
     ration = at().ledger.ration
     ration.reserve()
-    assert spacing(ration) == approximately(1 / (CEILING_PER_S * 0.7))
+    assert spacing(ration) == approximately(1 / (CEILING_PER_S * LESS))
 
 
 # --- GETs under a credit ------------------------------------------------------------------------------------------
@@ -694,8 +782,6 @@ def test_a_get_waits_while_the_last_credits_are_held(at, store, number):
 
 def test_who_queued_for_a_minute_is_told_to_come_back_by_the_ledgers_clock(at, monkeypatch):
     """The worker's own clock has no say."""
-    from airflow_provider_360dialog.jobs import turns
-
     monkeypatch.setattr(turns, "_LONGEST_QUEUE_S", 0.0)
     calls = at()
     hold_all(calls.ledger.ration)

@@ -178,8 +178,9 @@ def test_a_block_is_waited_out_in_the_triggerer_where_the_task_is_deferrable(con
     assert caught.value.method_name == "resume"
     assert 3599 <= (caught.value.trigger.moment - datetime.now(UTC)).total_seconds() <= 3640
     assert not caught.value.kwargs
-    with pytest.raises(AirflowFailException, match="does not know"):
-        made.resume({}, {"moment": "now"})
+    with pytest.raises(TaskDeferred):
+        made.resume({}, {"moment": "too early"})
+    assert connected.sent("fetch") == 1  # the ledger was asked first
 
 
 def test_a_wait_is_never_for_seconds(connected):

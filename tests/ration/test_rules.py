@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -10,8 +11,11 @@ from hypothesis import strategies as st
 
 from airflow_provider_360dialog.ledger.rules import (
     CEILING_PER_S,
+    CLIMB_S,
     DOCUMENTED,
     FLOOR_PER_S,
+    LESS,
+    MUCH_LESS,
     STRICT,
     USE_BY_S,
     Budget,
@@ -21,20 +25,22 @@ from airflow_provider_360dialog.ledger.rules import (
     Open,
     Pace,
     decide_retrieval,
+    fresh,
     reserve,
     slow_down,
+    stands,
 )
 
-FRESH = Pace(next_at=0.0, rate=CEILING_PER_S, changed_at=0.0, paused_until=0.0)
+FRESH = Pace(next_at=0.0)
 
 
 def instants(pace: Pace, *, now: float, count: int, ceiling: float = CEILING_PER_S) -> tuple[list[float], Pace]:
     """As many callers, each of whom asks while the last one's instant is less than a second ahead."""
     found = []
     for _ in range(count):
-        at, pace = reserve(pace, now=now, ceiling=ceiling)
-        now = max(now, at - 1.0)
-        found.append(at)
+        turn, pace = reserve(pace, now=now, ceiling=ceiling)
+        now = max(now, turn.at - 1.0)
+        found.append(turn.at)
     return found, pace
 
 
@@ -77,47 +83,101 @@ def test_a_connection_lowers_the_ceiling_and_never_raises_it(ceiling: float):
     assert 49 / (found[-1] - found[0]) == pytest.approx(min(ceiling, CEILING_PER_S))
 
 
+def test_a_new_channel_begins_a_little_lower():
+    pace = fresh(100.0)
+    assert 23.5 <= pace.rate_at(100.0) < pace.rate_at(102.0) < CEILING_PER_S
+    assert pace.rate_at(105.0) == pytest.approx(CEILING_PER_S)
+    assert slow_down(pace, now=100.0).refused_at == 100.0
+
+
+def refused_at(*instants_: float, pace: Pace = FRESH) -> Pace:
+    for at in instants_:
+        pace = slow_down(pace, now=at)
+    return pace
+
+
 def test_a_refusal_slows_down_once_a_second_however_many_come_back():
-    pace = FRESH
-    for step in range(20):
-        pace = slow_down(pace, now=10.0 + step * 0.04)
-    assert pace.rate == pytest.approx(CEILING_PER_S * 0.7)
-    assert slow_down(pace, now=12.0).rate == pytest.approx(CEILING_PER_S * 0.49)
+    pace = refused_at(*(10.0 + step * 0.04 for step in range(20)))
+    assert pace.rate_at(10.0) == pytest.approx(CEILING_PER_S * LESS)
+
+
+def test_a_first_refusal_leaves_what_scattered_arrivals_can_hold():
+    """The most in a second of which the arrivals scatter over 80 ms: 25 gaps are 1.08 s."""
+    assert refused_at(10.0).rate_at(10.0) <= 25 / 1.08
+
+
+def test_a_lowered_rate_that_is_refused_as_well_is_lowered_much():
+    """Somebody else uses the number too."""
+    pace = refused_at(10.0)
+    before = pace.rate_at(12.0)
+    assert refused_at(12.0, pace=pace).rate_at(12.0) == pytest.approx(before * MUCH_LESS)
 
 
 def test_it_never_comes_to_a_standstill():
-    pace = FRESH
-    for second in range(100):
-        pace = slow_down(pace, now=2.0 * second + 2)
-    assert pace.rate == FLOOR_PER_S
+    assert refused_at(*(2.0 * second for second in range(1, 100))).rate_at(198.0) == FLOOR_PER_S
 
 
-def test_quiet_brings_the_ceiling_back():
-    pace = slow_down(FRESH, now=10.0)
-    assert reserve(pace, now=19.9, ceiling=CEILING_PER_S)[1].rate == pytest.approx(pace.rate)
-    assert reserve(pace, now=20.1, ceiling=CEILING_PER_S)[1].rate == pytest.approx(pace.rate + 0.5)
-    assert reserve(pace, now=400.0, ceiling=CEILING_PER_S)[1].rate == CEILING_PER_S
+def test_quiet_brings_the_rate_back_to_the_line_at_once_and_slowly_above_it():
+    pace = refused_at(10.0, 12.0)
+    assert pace.rate_at(12.0) < pace.line - 5
+    assert pace.rate_at(12.0 + CLIMB_S) == pytest.approx(pace.line)
+    assert pace.line < pace.rate_at(60.0) < pace.line * 1.03
+    assert pace.rate_at(12.0 + 3600) == CEILING_PER_S
 
 
-def test_quiet_counts_however_often_somebody_asks():
-    """Many callers in small steps recover as fast as one in a large step."""
-    busy = slow_down(FRESH, now=0.0 + 5)
-    for tenth in range(50, 1000):
-        _, busy = reserve(busy, now=tenth / 10, ceiling=CEILING_PER_S)
-        busy = Pace(0.0, busy.rate, busy.changed_at, busy.paused_until)
-    assert busy.rate == pytest.approx(reserve(slow_down(FRESH, now=5.0), now=99.9, ceiling=CEILING_PER_S)[1].rate)
+@given(st.lists(st.floats(0, 3000), min_size=1, max_size=12), st.floats(0, 4000), st.floats(0, 100))
+def test_the_rate_only_rises_while_it_is_quiet_and_stays_in_its_bounds(refusals: list[float], after: float, later: float):
+    pace = refused_at(*sorted(refusals))
+    at = pace.refused_at + after
+    assert FLOOR_PER_S <= pace.rate_at(at) <= pace.rate_at(at + later) <= CEILING_PER_S
+
+
+def test_other_users_of_the_number_are_found_and_left_their_share():
+    """360dialog takes 10 a second of ours: within a minute we send nearly that, and are refused once in a while."""
+    pace, now, sent, refusals = FRESH, 0.0, [], []
+    while now < 600:
+        turn, pace = reserve(pace, now=now, ceiling=CEILING_PER_S)
+        now = turn.at
+        if sum(1 for at in sent[-10:] if at > now - 1.0) >= 10:
+            pace = slow_down(pace, now=now)
+            refusals.append(now)
+        else:
+            sent.append(now)
+    assert sum(1 for at in sent if at > 60) / 540 >= 9.3
+    assert sum(1 for at in refusals if at > 60) <= 540 / 10
 
 
 def test_a_pause_that_360dialog_asks_for_is_kept_and_bounded():
-    assert reserve(slow_down(FRESH, now=10.0, pause_until=40.0), now=11.0, ceiling=25)[0] == 40.0
-    assert reserve(slow_down(FRESH, now=10.0, pause_until=10**9), now=11.0, ceiling=25)[0] == 910.0
+    assert reserve(slow_down(FRESH, now=10.0, pause_until=40.0), now=11.0, ceiling=25)[0].at == 40.0
+    assert reserve(slow_down(FRESH, now=10.0, pause_until=10**9), now=11.0, ceiling=25)[0].at == 910.0
+
+
+def test_a_refusal_takes_back_what_was_given_before_it_and_its_instants_are_free_again():
+    given_, pace = [], FRESH
+    for _ in range(10):
+        turn, pace = reserve(pace, now=100.0, ceiling=25)
+        given_.append(turn)
+    pace = slow_down(pace, now=100.1)
+    assert not any(stands(turn, pace) for turn in given_)
+    again, after = reserve(pace, now=100.15, ceiling=25)
+    assert 100.1 < again.at < given_[4].at
+    assert stands(again, after)
+
+
+def test_a_pause_takes_back_what_would_leave_before_its_end():
+    turn, pace = reserve(FRESH, now=100.0, ceiling=25)
+    assert stands(turn, pace)
+    assert not stands(turn, replace(pace, paused_until=130.0))
+    assert stands(replace(turn, at=131.0), replace(pace, paused_until=130.0))
 
 
 def test_a_clock_that_jumped_back_does_not_stop_the_uploads():
     """F69: instants of an hour ahead are let go; those of a minute are waited for."""
-    assert reserve(Pace(3700.0, 24.0, 0.0, 0.0), now=100.0, ceiling=25)[0] == 100.0
-    assert reserve(Pace(130.0, 24.0, 0.0, 0.0), now=100.0, ceiling=25)[0] == 130.0
-    assert reserve(Pace(163.0, 0.5, 0.0, 0.0), now=100.0, ceiling=0.5)[0] == 163.0  # slow, and reserved in due form
+    assert reserve(Pace(3700.0), now=100.0, ceiling=25)[0].at == 100.0
+    assert reserve(Pace(130.0), now=100.0, ceiling=25)[0].at == 130.0
+    assert reserve(Pace(163.0, rate=0.5, line=0.5, refused_at=100.0), now=100.0, ceiling=0.5)[0].at == 163.0  # slow, in due form
+    back = reserve(refused_at(3700.0), now=100.0, ceiling=25)[1]
+    assert back.rate_at(130.0) > back.rate_at(100.0)  # quiet counts from now on
 
 
 # --- GETs ---------------------------------------------------------------------------------------------------------
