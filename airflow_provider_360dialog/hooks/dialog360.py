@@ -1,32 +1,23 @@
 """The hook: one connection, four calls, and the health of the number.
 
-It resolves the connection and paths, hands the work to `jobs`, and re-reads the connection once where the key was refused.
+It resolves paths and hands the work to `jobs`; `session` keeps what the connection says.
 """
 
 from __future__ import annotations
 
-import threading
 from contextlib import contextmanager
-from copy import copy
 from datetime import datetime
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
 from airflow.sdk.log import mask_secret
 
-from airflow_provider_360dialog.exceptions import (
-    AccessRefusedError,
-    CallError,
-    ChannelFrozenError,
-    Dialog360Error,
-    KeyRefusedError,
-    StoppedError,
-)
+from airflow_provider_360dialog.exceptions import CallError, Dialog360Error
+from airflow_provider_360dialog.hooks.session import Session
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from airflow.sdk import ObjectStoragePath
 
@@ -42,8 +33,6 @@ if TYPE_CHECKING:
     )
 
     Place = str | os.PathLike[str] | ObjectStoragePath
-
-T = TypeVar("T")
 
 
 class Dialog360Hook(BaseHook):
@@ -65,22 +54,17 @@ class Dialog360Hook(BaseHook):
     def __init__(self, dialog360_conn_id: str = default_conn_name, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.dialog360_conn_id = dialog360_conn_id
-        self._stop = threading.Event()
-        self._lock = threading.Lock()
-        self._channel: Channel | None = None
-        self._refused: Dialog360Error | None = None
-        self._asked_whether_moved = False
-        self._calls: Calls | None = None
+        self._session = Session(dialog360_conn_id, self._read_channel)
+        self._masked: str | None = None
 
     def get_conn(self) -> Calls:
-        """The channel's wire and ledger, made once from the connection.
+        """The channel's wire and ledger, as the connection says now.
 
         Raises:
             ConnectionInvalidError: names the field of the connection that is wrong.
             LedgerUnavailableError, LedgerRefusedError: without the ledger nothing is sent.
         """
-        with self._lock:
-            return self._connected()
+        return self._session.calls()
 
     def upload(
         self,
@@ -116,7 +100,7 @@ class Dialog360Hook(BaseHook):
         from airflow_provider_360dialog.jobs.upload import upload
 
         until = _instant(valid_until)
-        return self._with_current_key(
+        return self._session.run(
             lambda calls: upload(
                 source_at(source), calls=calls, mime_type=mime_type, filename=filename, kind=kind, valid_until=until, reuse=reuse
             )
@@ -151,7 +135,7 @@ class Dialog360Hook(BaseHook):
         from airflow_provider_360dialog.jobs.retrieve import fetch
         from airflow_provider_360dialog.ports import MediaUrl
 
-        fetched = self._with_current_key(lambda calls: fetch(media_id, calls=calls, ask_again=ask_again))
+        fetched = self._session.run(lambda calls: fetch(media_id, calls=calls, ask_again=ask_again))
         return replace(fetched, url=MediaUrl(fetched.url.reveal(), on_reveal=mask_secret))
 
     def download(
@@ -187,7 +171,7 @@ class Dialog360Hook(BaseHook):
 
         text = url if url is None or isinstance(url, str) else url.reveal()
         place = destination_at(destination, overwrite=overwrite)
-        return self._with_current_key(
+        return self._session.run(
             lambda calls: download(place, calls=calls, media_id=media_id, url=text, sha256=sha256, ask_again=ask_again)
         )
 
@@ -203,7 +187,7 @@ class Dialog360Hook(BaseHook):
         """
         from airflow_provider_360dialog.jobs.delete import delete
 
-        return self._with_current_key(lambda calls: delete(media_id, calls=calls, ignore_missing=ignore_missing))
+        return self._session.run(lambda calls: delete(media_id, calls=calls, ignore_missing=ignore_missing))
 
     def mark_used(self, media_id: str, *, trust_last_use: bool = False) -> bool:
         """Record that a message with this id was sent: False where the id is not on record.
@@ -268,82 +252,16 @@ class Dialog360Hook(BaseHook):
 
     def stop(self) -> None:
         """End waiting and send nothing more; called when the task is told to end. What is in flight goes on to its answer."""
-        self._stop.set()
+        self._session.stop.set()
 
     def _read_channel(self) -> Channel:
         from airflow_provider_360dialog.hooks.connection import read_connection
 
         conn = self.get_connection(self.dialog360_conn_id)
-        if conn.password:
+        if conn.password and conn.password != self._masked:
             mask_secret(conn.password)
+            self._masked = conn.password
         return read_connection(conn)
-
-    def _connected(self, channel: Channel | None = None) -> Calls:
-        """What `get_conn` gives; with ``channel``, made anew. Called with the lock held."""
-        if self._calls is None or channel is not None:
-            from airflow_provider_360dialog.api.client import MediaApi
-            from airflow_provider_360dialog.hooks.ledger import ledger_store
-            from airflow_provider_360dialog.jobs.calls import Calls
-            from airflow_provider_360dialog.jobs.identify import identify
-            from airflow_provider_360dialog.ledger.channel import ChannelLedger
-
-            channel = channel or self._read_channel()
-            api, store = MediaApi(channel), ledger_store().open()
-            whose = partial(identify, channel, api=api, store=store, conn_id=self.dialog360_conn_id)
-            task, try_number = _task()
-            ledger = ChannelLedger(store, whose, task=task, try_number=try_number)
-            self._channel, self._calls = channel, Calls(api, ledger, stop=self._stop)
-        return self._calls
-
-    def _with_current_key(self, call: Callable[[Calls], T]) -> T:
-        """Call; where key or access was refused, read the connection once more, and go on if somebody has put a new key there.
-
-        Where the key is still the same, the number may have moved away: then the channel is frozen.
-        """
-        if self._stop.is_set():
-            raise StoppedError(operation="call 360dialog")
-        with self._lock:
-            calls, used = self._usable(), self._channel
-        refused: Dialog360Error
-        try:
-            return call(calls)
-        except (KeyRefusedError, AccessRefusedError) as error:
-            refused = error
-        with self._lock:
-            if self._channel is used and self._refused is None:  # else another thread has been here already
-                self._refused = refused
-            calls = self._usable()
-        return call(calls)
-
-    def _usable(self) -> Calls:
-        """What `get_conn` gives; where its key was refused, only with another key. Called with the lock held.
-
-        Raises:
-            Dialog360Error: the refusal of this very key, without sending it again.
-        """
-        if self._refused is None:
-            return self._connected()
-        channel = self._read_channel()
-        if self._calls is not None and self._channel is not None and channel.api_key == self._channel.api_key:
-            if not self._asked_whether_moved:
-                self._asked_whether_moved = True
-                self._refused = self._moved(self._calls) or self._refused
-            raise copy(self._refused)
-        if self._calls is not None:
-            self._calls.api.close()
-        self._refused, self._asked_whether_moved = None, False
-        self.log.warning("the API key of connection %r was refused and has been replaced: going on", self.dialog360_conn_id)
-        return self._connected(channel)
-
-    def _moved(self, calls: Calls) -> ChannelFrozenError | None:
-        """Whether the number has moved away; asked once for each key that was refused, and not where it never had a number."""
-        from airflow_provider_360dialog.jobs.identify import freeze_if_moved
-
-        if not calls.ledger.is_identified:
-            return None
-        identity = calls.ledger.identity
-        reason = freeze_if_moved(identity, api=calls.api, store=calls.ledger.store)
-        return None if reason is None else ChannelFrozenError(phone_number_id=identity.phone_number_id, reason=reason)
 
 
 def describe_health(health: Health) -> str:
@@ -355,17 +273,6 @@ def describe_health(health: Health) -> str:
         "BLOCKED": "The API key works, but the number is BLOCKED: it cannot send messages now. Media calls may still work.",
     }.get(health.status, f"The API key works; 360dialog calls the number {health.status!r}.")
     return " ".join([words + number, *health.notes])
-
-
-def _task() -> tuple[str | None, int]:
-    """Airflow's name for the running task, the same in all its tries, and the try; None outside of a task."""
-    from airflow.sdk import get_current_context
-
-    try:
-        ti = get_current_context()["ti"]
-    except RuntimeError:
-        return None, 0
-    return f"{ti.dag_id}/{ti.run_id}/{ti.task_id}/{ti.map_index}", ti.try_number
 
 
 def _instant(value: datetime | str | None) -> datetime | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from airflow_provider_360dialog.hooks import session
 from airflow_provider_360dialog.hooks.dialog360 import Dialog360Hook
 
 S3_BUCKET = "media"
@@ -30,8 +31,9 @@ def connect(monkeypatch):
 
 
 @pytest.fixture
-def hook(number, connect):
-    """A hook for the watched number."""
+def hook(number, connect, monkeypatch):
+    """A hook for the watched number, which reads its connection once and then only after a refusal."""
+    monkeypatch.setattr(session, "_OFTEN_S", 60.0)
     connect(number.base_url, number.key)
     return Dialog360Hook("number_a")
 

@@ -188,7 +188,7 @@ def test_a_call_that_is_refused_late_uses_the_key_that_another_thread_has_found(
             raise request
         return request
 
-    assert hook._with_current_key(health).status == "AVAILABLE"
+    assert hook._session.run(health).status == "AVAILABLE"
 
 
 def test_a_hook_recovers_when_the_key_comes_later(hook, number, connect, photo):
@@ -263,7 +263,7 @@ def test_the_test_button_says_that_nobody_is_there(connect, number):
         sock.bind(("127.0.0.1", 0))  # taken, and nobody listens
         connect(f"http://127.0.0.1:{sock.getsockname()[1]}", number.key)
         hook = Dialog360Hook("number_a")
-        hook._stop = Patient()
+        hook._session.stop = Patient()
         ok, words = hook.test_connection()
     assert not ok
     assert "Cannot reach" in words

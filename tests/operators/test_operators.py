@@ -38,7 +38,7 @@ EACH = pytest.mark.parametrize("operator", list(ARGUMENTS), ids=lambda each: eac
 def make(operator, **more):
     """An operator for the connected number, whose waits cost no time."""
     made = operator(task_id="t", dialog360_conn_id="number_a", **ARGUMENTS[operator] | more)
-    made.hook._stop = Patient()
+    made.hook._session.stop = Patient()
     return made
 
 

@@ -1,0 +1,168 @@
+"""What a hook works with while its connection may change: a new key, another policy, a number that has moved away."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from copy import copy
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from airflow_provider_360dialog.exceptions import AccessRefusedError, ChannelFrozenError, KeyRefusedError, StoppedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_provider_360dialog.api.client import MediaApi
+    from airflow_provider_360dialog.exceptions import Dialog360Error
+    from airflow_provider_360dialog.jobs.calls import Calls
+    from airflow_provider_360dialog.ports import Channel
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+_CHEAP_S: Final = 0.002
+_OFTEN_S: Final = 0.05
+_RARELY_S: Final = 60.0
+_SPEAK_EVERY_S: Final = 600.0
+
+
+class Session:
+    """One connection's wire and ledger, made when first needed and made anew where the connection has changed. Thread-safe.
+
+    Args:
+        conn_id: of the connection. read_channel: reads it; raises where it cannot be used.
+
+    Attributes:
+        stop: set when the task is told to end.
+    """
+
+    def __init__(self, conn_id: str, read_channel: Callable[[], Channel]) -> None:
+        self.stop = threading.Event()
+        self._conn_id, self._read_channel = conn_id, read_channel
+        self._lock = threading.Lock()
+        self._channel: Channel | None = None
+        self._calls: Calls | None = None
+        self._refused: Dialog360Error | None = None
+        self._asked_whether_moved = False
+        self._read_again_at = self._speak_again_at = -math.inf
+
+    def calls(self) -> Calls:
+        """The wire and ledger of the connection as it stands; from its next call on, whoever uses them goes by what it says now.
+
+        Raises:
+            Dialog360Error: its key was refused, and is still the same; or its fields are wrong.
+        """
+        with self._lock:
+            return self._usable()
+
+    def run(self, call: Callable[[Calls], T]) -> T:
+        """Call; where key or access was refused, read the connection once more, and go on if somebody has put a new key there.
+
+        Where the key is still the same, the number may have moved away: then the channel is frozen.
+        """
+        if self.stop.is_set():
+            raise StoppedError(operation="call 360dialog")
+        with self._lock:
+            calls, used = self._usable(), self._channel
+        refused: Dialog360Error
+        try:
+            return call(calls)
+        except (KeyRefusedError, AccessRefusedError) as error:
+            refused = error
+        with self._lock:
+            if self._channel is used and self._refused is None:  # else another thread has been here already
+                self._refused = refused
+            calls = self._usable()
+        return call(calls)
+
+    def _usable(self) -> Calls:
+        """What `calls` gives. Called with the lock held."""
+        if self._refused is None:
+            return self._present()
+        channel = self._read_channel()
+        if self._calls is not None and self._channel is not None and channel.api_key == self._channel.api_key:
+            if not self._asked_whether_moved:
+                self._asked_whether_moved = True
+                self._refused = self._moved(self._calls) or self._refused
+            raise copy(self._refused)
+        self._refused, self._asked_whether_moved = None, False
+        log.warning("the API key of connection %r was refused and has been replaced: going on", self._conn_id)
+        return self._connect(channel)
+
+    def _present(self) -> Calls:
+        """The wire of the connection as it was read a moment ago; read again as often as that costs next to nothing."""
+        if self._calls is not None and time.monotonic() < self._read_again_at:
+            return self._calls
+        channel = self._read()
+        if self._calls is None or (channel is not None and channel != self._channel):
+            if self._calls is not None:
+                log.info("connection %r has changed: going on as it says now", self._conn_id)
+            assert channel is not None  # noqa: S101 - a first read gives it or raises
+            return self._connect(channel)
+        if time.monotonic() >= self._speak_again_at and self._channel is not None:
+            return self._connect(self._channel, self._calls.api)  # what it says of the ration is forgotten after an hour
+        return self._calls
+
+    def _read(self) -> Channel | None:
+        """The connection; None where Airflow does not answer and an earlier reading can do."""
+        from airflow.sdk.exceptions import AirflowNotFoundException
+
+        from airflow_provider_360dialog.exceptions import Dialog360Error
+
+        began = time.monotonic()
+        try:
+            channel = self._read_channel()
+        except (AirflowNotFoundException, Dialog360Error):
+            raise
+        except Exception as fault:  # whatever keeps Airflow from answering is no reason to stop uploads
+            if self._calls is None:
+                raise
+            log.warning("connection %r cannot be read now, going on as it was: %s", self._conn_id, type(fault).__name__)
+            self._read_again_at = time.monotonic() + _RARELY_S
+            return None
+        cost_s = time.monotonic() - began
+        self._read_again_at = time.monotonic() + (_OFTEN_S if cost_s < _CHEAP_S else min(_RARELY_S, 1000 * cost_s))
+        return channel
+
+    def _connect(self, channel: Channel, api: MediaApi | None = None) -> Calls:
+        from airflow_provider_360dialog.api.client import MediaApi
+        from airflow_provider_360dialog.hooks.ledger import ledger_store
+        from airflow_provider_360dialog.jobs.calls import Calls
+        from airflow_provider_360dialog.jobs.identify import identify
+        from airflow_provider_360dialog.ledger.channel import ChannelLedger
+
+        store, before = ledger_store().open(), self._calls
+        api = api or MediaApi(channel)
+        whose = partial(identify, channel, api=api, store=store, conn_id=self._conn_id)
+        task, try_number = _task()
+        self._calls = Calls(api, ChannelLedger(store, whose, task=task, try_number=try_number), stop=self.stop)
+        self._channel = channel
+        self._speak_again_at = time.monotonic() + _SPEAK_EVERY_S
+        if before is not None and before.api is not api:
+            before.api.close()
+        return self._calls
+
+    def _moved(self, calls: Calls) -> ChannelFrozenError | None:
+        """Whether the number has moved away; asked once for each key that was refused, and not where it never had a number."""
+        from airflow_provider_360dialog.jobs.identify import freeze_if_moved
+
+        if not calls.ledger.is_identified:
+            return None
+        identity = calls.ledger.identity
+        reason = freeze_if_moved(identity, api=calls.api, store=calls.ledger.store)
+        return None if reason is None else ChannelFrozenError(phone_number_id=identity.phone_number_id, reason=reason)
+
+
+def _task() -> tuple[str | None, int]:
+    """Airflow's name for the running task, the same in all its tries, and the try; None outside of a task."""
+    from airflow.sdk import get_current_context
+
+    try:
+        ti = get_current_context()["ti"]
+    except RuntimeError:
+        return None, 0
+    return f"{ti.dag_id}/{ti.run_id}/{ti.task_id}/{ti.map_index}", ti.try_number
