@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseHook
 from airflow.sdk.log import mask_secret
 
-from airflow_provider_360dialog.exceptions import CallError, Dialog360Error
+from airflow_provider_360dialog.exceptions import CallError, Dialog360Error, LedgerMissingError
 from airflow_provider_360dialog.hooks.session import Session
 
 if TYPE_CHECKING:
@@ -202,16 +202,16 @@ class Dialog360Hook(BaseHook):
         return self.get_conn().ledger.uploads.mark_used(check_media_id(media_id), trust_last_use=trust_last_use)
 
     def retrieval_opens_at(self) -> datetime | None:
-        """When the number's retrieval opens (aware UTC), as far as the ledger knows; None where it is open. Sends nothing.
-
-        Raises:
-            LedgerMissingError: nothing was ever recorded.
-        """
+        """When the number's retrieval opens (aware UTC), as far as the ledger knows; None where it is open. Sends nothing."""
         from airflow_provider_360dialog.hooks.ledger import ledger_store
         from airflow_provider_360dialog.jobs.turns import retrieval_opens_at
 
         channel = self._read_channel()
-        return retrieval_opens_at(channel, store=ledger_store().open_existing(), conn_id=self.dialog360_conn_id)
+        try:
+            store = ledger_store().open_existing()
+        except LedgerMissingError:  # nothing was ever asked
+            return None
+        return retrieval_opens_at(channel, store=store, conn_id=self.dialog360_conn_id)
 
     def health(self) -> Health:
         """``GET /health_status``: the number's state in 360dialog's words. Costs no error budget and needs no ledger.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.configuration import conf
@@ -51,7 +52,11 @@ class Dialog360RetrievalOpenSensor(BaseSensorOperator):
 
             from airflow_provider_360dialog.hooks.waiting import wait_until
 
-            self.defer(trigger=DateTimeTrigger(moment=wait_until(opens_at)), method_name="resume")
+            self.defer(
+                trigger=DateTimeTrigger(moment=wait_until(opens_at)),
+                method_name="resume",
+                timeout=timedelta(seconds=self.timeout),
+            )
         return None
 
     def resume(self, context: Context, event: Any = None) -> Any:  # noqa: ARG002 - Airflow's signature
