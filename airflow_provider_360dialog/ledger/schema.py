@@ -9,7 +9,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-VERSION: Final = 3
+VERSION: Final = 4
 
 CURRENT: Final = "current"
 """The id that answers for its fingerprint; at most one."""
@@ -22,6 +22,13 @@ DELETING: Final = "deleting"
 DELETED: Final = "deleted"
 GONE: Final = "gone"
 """360dialog said that it does not know it."""
+EXPIRED: Final = "expired"
+"""Its life at 360dialog has ended by itself."""
+
+PLANNED: Final = "planned"
+"""An item whose file was judged good."""
+REJECTED: Final = "rejected"
+"""An item whose file will not be sent, or that names none."""
 
 metadata = sa.MetaData()
 _Id = sa.BigInteger().with_variant(sa.Integer, "sqlite")
@@ -145,6 +152,61 @@ credit = sa.Table(
     sa.Column("spent_at", _Instant),  # None while it is held
     sa.Column("deadline", _Instant, nullable=False),  # of the request that holds it; a dead holder's credit is spent from here on
     sa.Index("d360_credit_of", "channel_id"),
+)
+
+campaign = sa.Table(
+    "d360_campaign",
+    metadata,
+    sa.Column("id", _Id, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("needed_until", _Instant, nullable=False),
+    sa.Column("plan", sa.BigInteger, nullable=False, server_default="0"),  # counts the plans; an item carries that of its last
+    sa.Column("planned_at", _Instant),  # when the last plan was complete
+    sa.Column("version", sa.BigInteger, nullable=False, server_default="0"),  # of the export
+    sa.Column("exported", sa.Text),  # sha256 of what was exported last, hex
+    sa.Column("created_at", _Instant, nullable=False),
+    sa.Index("d360_campaign_living", "needed_until"),
+)
+
+item = sa.Table(
+    "d360_item",
+    metadata,
+    sa.Column("id", _Id, primary_key=True),
+    sa.Column("campaign_id", _Id, sa.ForeignKey("d360_campaign.id"), nullable=False),
+    sa.Column("channel_id", _Id, sa.ForeignKey("d360_channel.id"), nullable=False),
+    sa.Column("conn_id", sa.Text, nullable=False),  # by which the channel was named
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("uri", sa.Text, nullable=False),  # where its file is
+    sa.Column("said_mime_type", sa.Text),  # the user's words for the file, as for an upload
+    sa.Column("said_filename", sa.Text),
+    sa.Column("said_kind", sa.Text),
+    sa.Column("subject", sa.Text),
+    sa.Column("filename", sa.Text),  # the safe one
+    sa.Column("fingerprint_id", _Id, sa.ForeignKey("d360_fingerprint.id")),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text),  # of a rejected one: JSON, a list of {"code", "message", "remedy"}
+    sa.Column("plan", sa.BigInteger, nullable=False),
+    sa.UniqueConstraint("campaign_id", "channel_id", "key"),
+    sa.Index("d360_item_of_file", "fingerprint_id", "campaign_id"),
+    sa.Index("d360_item_by_channel", "campaign_id", "channel_id", "state", "id"),
+)
+sa.Index(
+    "d360_item_of_subject",
+    item.c.subject,
+    sqlite_where=item.c.subject.is_not(None),
+    postgresql_where=item.c.subject.is_not(None),
+)
+
+audit = sa.Table(
+    "d360_audit",
+    metadata,
+    sa.Column("id", _Id, primary_key=True),
+    sa.Column("at", _Instant, nullable=False),
+    sa.Column("channel_id", _Id, sa.ForeignKey("d360_channel.id"), nullable=False),
+    sa.Column("media_id", sa.Text, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),  # deleted, gone already, kept, failed
+    sa.Column("reason", sa.Text, nullable=False),  # by which policy, and in which plan
+    sa.Index("d360_audit_of", "channel_id", "media_id"),
 )
 
 source = sa.Table(

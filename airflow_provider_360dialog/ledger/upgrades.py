@@ -37,7 +37,13 @@ def _remember_the_line(db: sa.Connection) -> None:
         db.execute(sa.text("ALTER TABLE d360_connection ADD COLUMN count_failed_uploads BOOLEAN"))
 
 
-STEPS: Final[Mapping[int, Callable[[sa.Connection], None]]] = {1: _add_the_ration, 2: _remember_the_line}
+def _add_campaigns(db: sa.Connection) -> None:
+    """Version 4: campaigns, their items, and who deleted what."""
+    for table in (schema.campaign, schema.item, schema.audit):
+        table.create(db, checkfirst=True)
+
+
+STEPS: Final[Mapping[int, Callable[[sa.Connection], None]]] = {1: _add_the_ration, 2: _remember_the_line, 3: _add_campaigns}
 """From which version -> what makes the next one of it."""
 
 
