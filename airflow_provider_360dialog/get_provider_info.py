@@ -108,8 +108,8 @@ def _connection_fields() -> dict[str, dict[str, Any]]:
         ),
         "error_budget": _field(
             "Error budget",
-            "How many media requests may fail in an hour before this Airflow stops sending any. Lower it where another system "
-            "reads media of the same number. Empty: what the throttle policy allows.",
+            "How many fetches and downloads may fail in an hour before this Airflow sends no more of them. Lower it where "
+            "another system reads media of the same number. Empty: what the throttle policy allows.",
             type=["integer", "null"],
             minimum=1,
         ),

@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 _LONGEST_QUEUE_S: Final = 60.0
 _CONNECT_BEFORE_S: Final = 0.3
-_LAST_LOOK_BEFORE_S: Final = 0.02
+_LAST_LOOK_BEFORE_S: Final = 0.05
 _FRESH_S: Final = 0.05
 # Nothing reached 360dialog, or it answered with something that is no error.
 _FREE: Final = (

@@ -17,14 +17,15 @@ USE_BY_S: Final = 0.018
 CEILING_PER_S: Final = 25 / 1.02
 """360dialog takes 25 a second. Spaced so, 25 gaps are 1.02 s: no second holds 26 while each leaves at most 20 ms late. 24.5."""
 FLOOR_PER_S: Final = 0.5
-LESS: Final = 0.93
+LESS: Final = 0.94
 """What a refusal leaves of the rate: the most that arrivals can hold that scatter over 0.1 s."""
 MUCH_LESS: Final = 0.7
 """What is left where the lowered rate is refused as well, for then somebody else uses the number too."""
 AGAIN_WITHIN_S: Final = 5.0
 SLOW_DOWN_EVERY_S: Final = 1.0
 CLIMB_S: Final = 10.0
-FIRST_PER_S: Final = 23.5
+FIRST_PER_S: Final = 23.75
+"""From which a new channel climbs to the ceiling."""
 PROBE: Final = 0.0005
 PROBE_LATER: Final = 0.002
 PROBE_LATER_S: Final = 120.0

@@ -73,5 +73,4 @@ class Dialog360RetrievalOpenSensor(BaseSensorOperator):
         except Dialog360Error as error:
             if error.retryable:
                 raise
-            fault = str(error)
-        raise AirflowFailException(fault)
+            raise AirflowFailException(str(error)) from error

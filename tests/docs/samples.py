@@ -49,6 +49,9 @@ SAMPLES: tuple[e.Dialog360Error, ...] = (
     e.ThrottledError(
         operation="fetch", status=429, details="Too many failed requests", retry_at=datetime(2026, 11, 22, 15, 30, tzinfo=UTC)
     ),
+    e.ChannelClosedError(
+        operation="fetch", phone_number_id="106540352242922", retry_at=datetime(2026, 11, 22, 15, 30, tzinfo=UTC)
+    ),
     e.UnreachableError(operation="upload", origin=ORIGIN, reason="Connection refused"),
     e.InterruptedExchangeError(operation="upload", origin=ORIGIN, reason="timed out (20 s without a byte)"),
     e.ServerError(operation="fetch", status=502, details="an HTML page"),

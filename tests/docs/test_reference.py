@@ -21,13 +21,17 @@ from airflow_provider_360dialog.emulator.state import State
 from airflow_provider_360dialog.get_provider_info import get_provider_info
 from airflow_provider_360dialog.hooks.connection import _FIELDS
 from airflow_provider_360dialog.hooks.dialog360 import Dialog360Hook
+from airflow_provider_360dialog.ledger import rules, schema
 from airflow_provider_360dialog.media.limits import EXTENSION_SLIPS, LIMITS, MIME_SLIPS, extension_for, render_limits_table
 from airflow_provider_360dialog.operators import media as operators
 from airflow_provider_360dialog.operators.base import Dialog360Operator
-from tests.docs.pages import CHECKOUT, PACKAGE, between, codes, headings, read, section
+from airflow_provider_360dialog.sensors import retrieval as sensors
+from benchmarks.__main__ import PROOFS
+from tests.docs.pages import CHECKOUT, PACKAGE, PAGES, between, codes, headings, read, section
 from tests.docs.samples import SAMPLES
 
 OPERATORS = [each for each in vars(operators).values() if isinstance(each, type) and each.__module__ == operators.__name__]
+SENSORS = [each for each in vars(sensors).values() if isinstance(each, type) and each.__module__ == sensors.__name__]
 FIELDS = get_provider_info()["connection-types"][0]["conn-fields"]
 LEAVES = {
     each.__name__
@@ -35,7 +39,8 @@ LEAVES = {
     if isinstance(each, type) and issubclass(each, exceptions.Dialog360Error) and not each.__subclasses__()
 }
 HOOK_METHODS = [
-    "upload", "inspect", "fetch_media", "download", "delete", "health", "mark_used", "as_airflow_sees_it", "test_connection", "get_conn", "stop",
+    "upload", "inspect", "fetch_media", "download", "delete", "mark_used", "retrieval_opens_at", "health", "test_connection", "get_conn",
+    "as_airflow_sees_it", "stop",
 ]  # fmt: skip
 
 
@@ -175,6 +180,19 @@ def test_there_is_a_section_for_every_operator():
     assert set(arguments(Dialog360Operator.__init__)) <= codes(section("operators.md", "Operators"))
 
 
+@pytest.mark.parametrize("sensor", SENSORS, ids=lambda sensor: sensor.__name__)
+def test_every_argument_of_a_sensor_is_described(sensor):
+    text = section("operators.md", sensor.__name__)
+    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)[: len(arguments(sensor.__init__))] == arguments(sensor.__init__)
+    assert set(re.findall(r"^\| `(\w+)` \|[^|]*\|[^|]*\| yes \|", text, re.MULTILINE)) == set(sensor.template_fields)
+
+
+def test_there_is_a_section_for_every_sensor():
+    assert SENSORS
+    assert headings(section("operators.md", "Sensors"), 3) == [each.__name__ for each in SENSORS]
+    assert all(f"`{each.__name__}(" in read(CHECKOUT / "README.md") for each in [*OPERATORS, *SENSORS])
+
+
 def test_the_hook_has_no_method_that_is_not_described():
     public = {name for name, each in vars(Dialog360Hook).items() if inspect.isfunction(each) and not name.startswith("_")}
     assert public == set(HOOK_METHODS)
@@ -197,6 +215,24 @@ def test_the_table_of_repeats_is_the_one_that_is_obeyed():
         ),
     ]
     assert between("operators.md", "repeats") == "\n".join(lines) + "\n"
+
+
+# --- ledger -------------------------------------------------------------------------------------------------------
+
+
+def test_every_table_of_the_ledger_is_described():
+    assert len(schema.metadata.tables) > 5
+    first_cells = re.findall(r"^\|([^|]+)\|", between("ledger.md", "tables"), re.MULTILINE)
+    assert [name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)] == list(schema.metadata.tables)
+
+
+def test_the_schemas_version_is_the_one_that_is_shown():
+    """On every page, also where a command prints it."""
+    shown = [found for page in PAGES for found in re.findall(r"schema[ _]version\"?:? (\d+)", read(page))]
+    assert len(shown) > 5
+    assert set(shown) == {str(schema.VERSION)}
+    rows = re.findall(r"^\| (\d+) \|", section("ledger.md", "The schema's version"), re.MULTILINE)
+    assert rows == [str(version) for version in range(1, schema.VERSION + 1)]
 
 
 # --- emulator -----------------------------------------------------------------------------------------------------
@@ -253,11 +289,18 @@ def test_every_admin_path_is_described():
 # --- architecture and contributing --------------------------------------------------------------------------------
 
 
+def test_the_numbers_of_the_pace_are_those_that_are_obeyed():
+    numbers = {name: f"{value:.4g}" for name, value in vars(rules).items() if name.isupper() and isinstance(value, float)}
+    assert len(numbers) > 10
+    rows = re.findall(r"^\| `(\w+)` \| ([\d.]+) \|", between("architecture.md", "pace"), re.MULTILINE)
+    assert rows == list(numbers.items())
+
+
 @pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md"])
 def test_every_name_of_code_exists(page):
     """`api.sender.Sender` is a thing, and `api/sender.py` a file."""
     named = codes(read(CHECKOUT / page))
-    rooms = "api|media|jobs|hooks|operators|emulator|ports|exceptions|get_provider_info"
+    rooms = "api|media|ledger|jobs|hooks|operators|sensors|cli|emulator|ports|exceptions|get_provider_info"
     things = sorted(name for name in named if re.fullmatch(rf"(?:{rooms})(?:\.\w+)+", name) and not name.endswith(".py"))
     files = sorted(name for name in named if re.fullmatch(r"[\w./-]+(?:\.py|/)|(?:scripts|\.ci)/[\w-]+", name))
     assert files
@@ -292,3 +335,20 @@ def test_every_script_is_described():
     scripts = {f"scripts/{path.name}" for path in (CHECKOUT / "scripts").iterdir() if path.suffix == "" and path.is_file()}
     assert len(scripts) > 3
     assert {code.split()[0] for code in codes(read(CHECKOUT / "CONTRIBUTING.md"))} >= scripts | {".ci/run"}
+
+
+def test_every_proof_is_described():
+    proofs = [(subject, name) for subject, names in PROOFS.items() for name in names]
+    assert len(proofs) > 8
+    table = between(CHECKOUT / "CONTRIBUTING.md", "proofs")
+    assert re.findall(r"^\| (\w+) \| `(\w+)` \|", table, re.MULTILINE) == proofs
+    said = read(CHECKOUT / "scripts" / "proof")
+    assert all(f"scripts/proof {subject}" in said for subject in PROOFS)
+
+
+def test_every_proof_that_a_page_names_exists():
+    """`scripts/proof ration pace` and its like."""
+    named = [code.split()[1:] for page in PAGES for code in codes(read(page)) if code.startswith("scripts/proof ")]
+    assert len(named) > 5
+    for subject, *names in named:
+        assert set(names) - {"[NAME...]"} <= set(PROOFS[subject])
