@@ -11,6 +11,8 @@ The branches say what the caller can do; the leaves say what happened::
     |   |-- MediaUrlRefusedError    not a media URL that may be asked; no socket was opened
     |   |-- MediaUrlHiddenError     the query of a media URL did not survive serialisation
     |   |-- ValidityOutOfReachError  no upload lives as long as was asked for
+    |   |-- CampaignUnknownError    a campaign that was never planned
+    |   |-- TooManyRejectsError     more items were rejected than a campaign may lose
     |   |-- SourceUnreadableError   the file to upload cannot be read
     |   |-- DestinationError        the place to download to cannot be used
     |   `-- DownloadTooLargeError   announced larger than WhatsApp media can be
@@ -34,6 +36,7 @@ The branches say what the caller can do; the leaves say what happened::
     |   |-- AnswerUnreadableError   a success that cannot be read
     |   |-- SourceChangedError      the file changed while it was sent
     |   |-- LedgerUnavailableError  the ledger cannot be reached: nothing was sent
+    |   |-- CampaignIncompleteError items of a campaign have no id yet
     |   |-- StorageFailedError      disk or object storage failed in a way that may pass
     |   |-- DownloadCorruptError    the bytes are not those that were announced
     |   `-- StoppedError            the task was told to stop
@@ -126,6 +129,36 @@ class RequestRefusedError(CallError):
             f"360dialog refused a malformed request ({operation}, HTTP {status}{_code(code)}): "
             f"{self.details or 'no reason given'}. "
             "The same request would be refused again."
+        )
+
+
+class CampaignUnknownError(CallError):
+    """A campaign that this ledger does not have. ``campaign``."""
+
+    def __init__(self, *, campaign: str) -> None:
+        self.campaign = _quoted(campaign, 120)
+        super().__init__(
+            f"Campaign {self.campaign!r} is not on record in this ledger. Plan it first (Dialog360PlanCampaignOperator), "
+            "or check its name and [dialog360] ledger_conn_id."
+        )
+
+
+class TooManyRejectsError(CallError):
+    """More of a campaign's items were rejected than it may lose.
+
+    Attributes:
+        campaign: its name. rejected, items: how many of how many. max_reject_ratio: how many of all may be rejected, 0 to 1.
+        rejects_uri: where each one stands with its reasons; None where that was not written.
+    """
+
+    def __init__(self, *, campaign: str, rejected: int, items: int, max_reject_ratio: float, rejects_uri: str | None) -> None:
+        self.campaign, self.rejected, self.items = _quoted(campaign, 120), rejected, items
+        self.max_reject_ratio, self.rejects_uri = max_reject_ratio, rejects_uri
+        where = f"The reasons and remedies are in {rejects_uri}" if rejects_uri else "The reasons and remedies are in the log"
+        super().__init__(
+            f"{rejected} of {items} items of campaign {self.campaign!r} were rejected, more than the share of "
+            f"{max_reject_ratio:g} that max_reject_ratio allows. {where}; mend them, or raise max_reject_ratio. "
+            "What is good stays planned."
         )
 
 
@@ -350,7 +383,7 @@ class ChannelClosedError(WaitError):
     def __init__(self, *, operation: str, phone_number_id: str, retry_at: datetime) -> None:
         self.operation, self.phone_number_id, self.retry_at = operation, phone_number_id, retry_at
         what = (
-            "uploads are paused"
+            "uploads have to wait: they are paused, or more than a minute of them wait already"
             if operation == "upload"
             else "retrieval is closed: too many failed requests within an hour lock it"
         )
@@ -441,6 +474,22 @@ class DownloadCorruptError(TransientError):
     def __init__(self, *, uri: str, reason: str) -> None:
         self.uri, self.reason = _quoted(uri), _quoted(reason)
         super().__init__(f"The download for {self.uri!r} was discarded: {self.reason}. The destination was left untouched.")
+
+
+class CampaignIncompleteError(TransientError):
+    """Items of a campaign have no id yet that is safe for long enough.
+
+    Attributes:
+        campaign: its name. missing, rejected, items: how many have none, how many of these were rejected, and of how many.
+    """
+
+    def __init__(self, *, campaign: str, missing: int, rejected: int, items: int) -> None:
+        self.campaign, self.missing, self.rejected, self.items = _quoted(campaign, 120), missing, rejected, items
+        super().__init__(
+            f"{missing} of {items} items of campaign {self.campaign!r} have no media id that is safe for long enough "
+            f"({rejected} of these were rejected). Upload them first (Dialog360UploadCampaignOperator), or export with "
+            "require_complete=False."
+        )
 
 
 class StoppedError(TransientError):

@@ -15,7 +15,7 @@ from airflow_provider_360dialog.exceptions import Dialog360Error, SourceChangedE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_360dialog.ports import Channel, FetchedMedia, Health, Source
+    from airflow_provider_360dialog.ports import Channel, FetchedMedia, Health, Policy, Source
 
 Now: TypeAlias = "Callable[[], datetime]"
 
@@ -35,6 +35,11 @@ class MediaApi:
     def __init__(self, channel: Channel, *, now: Now = utc_now) -> None:
         self._channel, self._now = channel, now
         self._sender = Sender(channel)
+
+    @property
+    def policy(self) -> Policy:
+        """What the number may be asked to do, as its connection says."""
+        return self._channel.policy
 
     def longest_s(self, moved_bytes: int = 0) -> float:
         """How long one call takes at most, float seconds, where ``moved_bytes`` of a file are moved."""

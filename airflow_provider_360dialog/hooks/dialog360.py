@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseHook
 from airflow.sdk.log import mask_secret
 
-from airflow_provider_360dialog.exceptions import CallError, Dialog360Error, LedgerMissingError
+from airflow_provider_360dialog.exceptions import Dialog360Error, LedgerMissingError
+from airflow_provider_360dialog.hooks.arguments import instant
 from airflow_provider_360dialog.hooks.session import Session
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class Dialog360Hook(BaseHook):
         kind: str | None = None,
         valid_until: datetime | str | None = None,
         reuse: bool = True,
+        sha256: str | None = None,
     ) -> UploadedMedia:
         """Judge a file by its content, upload it, and return its media id.
 
@@ -86,6 +88,7 @@ class Dialog360Hook(BaseHook):
             valid_until: aware instant (or its ISO 8601 text) until which the id must work, at most 29 days ahead; None: a week.
             reuse: whether an earlier upload of the same bytes and type may answer, if its id is safe for long enough. False
                 uploads in any case, and what answered before retires beside the new id.
+            sha256: hex; a file that has other bytes is not sent.
 
         Returns:
             ``media_id`` (digits, as text), ``sha256`` (hex), ``mime_type``, ``size_bytes``, ``uploaded_at`` and ``safe_until``
@@ -93,16 +96,23 @@ class Dialog360Hook(BaseHook):
 
         Raises:
             MediaRejectedError: the file is unfit; every problem and its remedy is listed, nothing was sent.
-            SourceUnreadableError: it cannot be read.
+            SourceUnreadableError: it cannot be read. SourceChangedError: it is not, or not any more, what it should be.
             Dialog360Error: see the tree in `airflow_provider_360dialog.exceptions`.
         """
         from airflow_provider_360dialog.hooks.places import source_at
         from airflow_provider_360dialog.jobs.upload import upload
 
-        until = _instant(valid_until)
+        until = None if valid_until is None else instant("valid_until", valid_until)
         return self._session.run(
             lambda calls: upload(
-                source_at(source), calls=calls, mime_type=mime_type, filename=filename, kind=kind, valid_until=until, reuse=reuse
+                source_at(source),
+                calls=calls,
+                mime_type=mime_type,
+                filename=filename,
+                kind=kind,
+                valid_until=until,
+                reuse=reuse,
+                sha256=sha256,
             )
         )
 
@@ -273,22 +283,3 @@ def describe_health(health: Health) -> str:
         "BLOCKED": "The API key works, but the number is BLOCKED: it cannot send messages now. Media calls may still work.",
     }.get(health.status, f"The API key works; 360dialog calls the number {health.status!r}.")
     return " ".join([words + number, *health.notes])
-
-
-def _instant(value: datetime | str | None) -> datetime | None:
-    if value is None:
-        return None
-    import pendulum
-
-    instant: object = value
-    if isinstance(value, str):
-        try:
-            instant = pendulum.parse(value, exact=True, tz=None)
-        except ValueError:
-            instant = None
-    if isinstance(instant, datetime) and instant.tzinfo is not None:
-        return instant
-    raise CallError(
-        f"valid_until has to be an instant with a time zone, not {str(value)[:60]!r}: "
-        "an aware datetime, or text such as 2026-12-01T09:00:00+01:00."
-    )

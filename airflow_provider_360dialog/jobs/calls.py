@@ -55,15 +55,20 @@ class Calls:
         Raises:
             LedgerUnavailableError: it did not answer in all that time, or the task was told to end.
         """
-        controller = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(LedgerUnavailableError),
-            wait=tenacity.wait_random_exponential(multiplier=0.2, max=10),
-            stop=tenacity.stop_after_delay(PATIENCE_S) | tenacity.stop_when_event_set(self.stop),
-            sleep=tenacity.sleep_using_event(self.stop),
-            before_sleep=_tell,
-            reraise=True,
-        )
-        return controller(ask)
+        return patiently(ask, stop=self.stop)
+
+
+def patiently(ask: Callable[[], T], *, stop: threading.Event) -> T:
+    """`Calls.patiently` for those who have no channel."""
+    controller = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(LedgerUnavailableError),
+        wait=tenacity.wait_random_exponential(multiplier=0.2, max=10),
+        stop=tenacity.stop_after_delay(PATIENCE_S) | tenacity.stop_when_event_set(stop),
+        sleep=tenacity.sleep_using_event(stop),
+        before_sleep=_tell,
+        reraise=True,
+    )
+    return controller(ask)
 
 
 def _tell(state: tenacity.RetryCallState) -> None:

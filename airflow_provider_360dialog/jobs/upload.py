@@ -51,6 +51,7 @@ def upload(
     kind: str | None = None,
     valid_until: datetime | None = None,
     reuse: bool = True,
+    sha256: str | None = None,
 ) -> UploadedMedia:
     """The media id of ``source``: one that is on record and safe for long enough, or a new one.
 
@@ -59,23 +60,25 @@ def upload(
         mime_type, filename, kind: the caller's word for them; the content decides, and disagreement is an error.
         valid_until: aware instant until which the id must work, at most 29 days from now; None for a week from now.
         reuse: False uploads in any case; what stood for the file before retires beside the new id.
+        sha256: hex of the bytes that are meant; None for whatever is there.
 
     Raises:
+        SourceChangedError: other bytes are there, or came on the way.
         MediaRejectedError: the file is unfit; nothing was sent.
         ValidityOutOfReachError: no upload can be promised for that long.
         Dialog360Error: what 360dialog answered, or what kept it or the ledger from answering.
     """
-    if valid_until is not None:
-        _check_validity(valid_until, calls)
+    wanted_until = _check_validity(valid_until, calls)
     said = {"mime_type": mime_type, "filename": filename, "kind": kind}
     verdict = _judge(source, calls, said)
     if not verdict.ok or verdict.mime_type is None:
         raise MediaRejectedError(name=source.name, problems=verdict.errors)
+    if sha256 is not None and verdict.sha256 != sha256.lower():
+        raise SourceChangedError(uri=source.uri)
     for warning in verdict.problems:
         log.warning("judged with a warning: [%s] %s %s", warning.code, warning.message, warning.remedy)
 
     file = Fingerprint(verdict.sha256, verdict.mime_type, verdict.size_bytes)
-    wanted_until = None if valid_until is None else valid_until.timestamp()
     if reuse:
         known = calls.patiently(lambda: calls.ledger.uploads.adopt(file, wanted_until=wanted_until))
         if known is not None:
@@ -94,20 +97,24 @@ def upload(
         log.warning("another worker took this file over meanwhile; its answer counts")
 
 
-def _check_validity(valid_until: datetime, calls: Calls) -> None:
+def _check_validity(valid_until: datetime | None, calls: Calls) -> float | None:
+    if valid_until is None:
+        return None
     latest = calls.patiently(calls.ledger.store.read_now) + timedelta(seconds=MEDIA_LIFE_S - SAFETY_MARGIN_S)
     if valid_until > latest:
         raise ValidityOutOfReachError(valid_until=valid_until, latest=latest)
+    return valid_until.timestamp()
 
 
 def _judge(source: Source, calls: Calls, said: dict[str, str | None]) -> Verdict:
     """The verdict; a file that has not changed since it was found good is not read again."""
     stamp = source.stamp()
-    if stamp is not None and (known := calls.ledger.sources.recall(source.uri, stamp, **said)) is not None:
+    sources = calls.ledger.sources
+    if stamp is not None and (known := calls.patiently(lambda: sources.recall(source.uri, stamp, **said))) is not None:
         return known
     verdict = inspect(source, **said)
     if stamp is not None and verdict.ok and source.stamp() == stamp:
-        calls.ledger.sources.remember(source.uri, stamp, verdict, **said)
+        calls.patiently(lambda: sources.remember(source.uri, stamp, verdict, **said))
     return verdict
 
 

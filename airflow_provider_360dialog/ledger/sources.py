@@ -7,10 +7,14 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
+import sqlalchemy as sa
+
 from airflow_provider_360dialog.ledger import schema
 from airflow_provider_360dialog.ports import Problem, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from airflow_provider_360dialog.ledger.store import Store
 
 _source = schema.source
@@ -41,6 +45,25 @@ class Sources:
         values = {"b_question": _question(uri, said), "b_stamp": stamp, "b_verdict": json.dumps(asdict(verdict))}
         with self._store.write() as db:
             db.execute(self._store.statements.remember, values)
+
+    def recall_many(self, asked: Sequence[tuple[str, str, dict[str, str | None]]]) -> list[Verdict | None]:
+        """`recall` for many files in one question: (uri, stamp, said) each."""
+        questions = [_question(uri, said) for uri, _, said in asked]
+        query = sa.select(_source.c.question, _source.c.stamp, _source.c.verdict).where(_source.c.question.in_(set(questions)))
+        with self._store.read() as db:
+            found = {(row.question, row.stamp): row.verdict for row in db.execute(query)}
+        texts = [found.get((question, stamp)) for question, (_, stamp, _) in zip(questions, asked, strict=True)]
+        return [None if text is None else _verdict(text) for text in texts]
+
+    def remember_many(self, known: Sequence[tuple[str, str, dict[str, str | None], Verdict]]) -> None:
+        """`remember` for many files in one transaction."""
+        if known:
+            rows = [
+                {"b_question": _question(uri, said), "b_stamp": stamp, "b_verdict": json.dumps(asdict(verdict))}
+                for uri, stamp, said, verdict in known
+            ]
+            with self._store.write() as db:
+                db.execute(self._store.statements.remember, rows)
 
     def forget(self, uri: str, **said: str | None) -> None:
         """A file whose bytes turned out to be others."""

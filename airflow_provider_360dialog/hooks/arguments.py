@@ -1,0 +1,32 @@
+"""What users write where an instant is wanted."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from airflow_provider_360dialog.exceptions import CallError
+
+
+def instant(name: str, value: datetime | str) -> datetime:
+    """An aware instant, from itself or from ISO 8601 text with an offset.
+
+    Args:
+        name: of the argument, for the error.
+
+    Raises:
+        CallError: it is none, or has no time zone.
+    """
+    import pendulum
+
+    found: object = value
+    if isinstance(value, str):
+        try:
+            found = pendulum.parse(value, exact=True, tz=None)
+        except ValueError:
+            found = None
+    if isinstance(found, datetime) and found.tzinfo is not None:
+        return found
+    raise CallError(
+        f"{name} has to be an instant with a time zone, not {str(value)[:60]!r}: "
+        "an aware datetime, or text such as 2026-12-01T09:00:00+01:00."
+    )

@@ -1,0 +1,270 @@
+"""Campaigns for operators and for code of one's own: connections, places and the ledger from Airflow, the work from `jobs`."""
+
+from __future__ import annotations
+
+import math
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from airflow_provider_360dialog.exceptions import CallError, TooManyRejectsError
+from airflow_provider_360dialog.hooks.arguments import instant
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+    from airflow.sdk import ObjectStoragePath
+
+    from airflow_provider_360dialog.hooks.dialog360 import Dialog360Hook
+    from airflow_provider_360dialog.jobs.campaign import Progress, Uploader
+    from airflow_provider_360dialog.jobs.export import Exported, Readiness
+    from airflow_provider_360dialog.jobs.plan import PlanResult
+    from airflow_provider_360dialog.ledger.campaigns import PendingItem
+    from airflow_provider_360dialog.ledger.store import Store
+    from airflow_provider_360dialog.ports import UploadedMedia
+
+    Place = str | os.PathLike[str] | ObjectStoragePath
+    Wanted = Place | Sequence[object]
+
+Assign = Literal["manifest", "replicate"]
+MAX_BYTES_IN_FLIGHT: Final = 64 * 1024 * 1024
+
+
+class Campaigns:
+    """The campaigns of this Airflow's ledger."""
+
+    def __init__(self) -> None:
+        self._stop = threading.Event()
+
+    def stop(self) -> None:
+        """End as soon as possible; called when the task is told to end."""
+        self._stop.set()
+
+    def plan(
+        self,
+        campaign: str,
+        source: Wanted,
+        channels: Sequence[str],
+        needed_until: datetime | str,
+        *,
+        assign: Assign = "manifest",
+        max_reject_ratio: float = 0.01,
+        dry_run: bool = False,
+        rejects_uri: Place | None = None,
+    ) -> dict[str, Any]:
+        """Judge every file of a campaign and put on record what has to be uploaded. Sends no file.
+
+        Args:
+            campaign: its name. source: the URI of a manifest (JSONL or CSV), a folder, a glob, or a list of at most 1,000 items.
+            channels: connection ids of the numbers. needed_until: aware instant until which the ids must work.
+            assign: ``manifest``: each item on the channel that it names; ``replicate``: each item on every channel.
+            max_reject_ratio: share of the items, 0 to 1, that may be rejected. dry_run: look and count only.
+            rejects_uri: where rejected items go with their reasons, as JSONL; None: beside the manifest or the folder.
+
+        Returns:
+            ``counts`` (items, rejected, ready, uploads, bytes), ``eta`` (seconds and busiest channel), ``rejects_uri`` (None
+            where nothing was rejected), ``channels``: connection ids that have something to upload.
+
+        Raises:
+            TooManyRejectsError: more than ``max_reject_ratio``; the rest stays planned.
+            CampaignUnknownError, SourceUnreadableError and others: see `airflow_provider_360dialog.exceptions`.
+        """
+        from airflow_provider_360dialog.hooks.ledger import ledger_store
+        from airflow_provider_360dialog.hooks.manifests import input_at, write_lines
+        from airflow_provider_360dialog.hooks.places import source_at
+        from airflow_provider_360dialog.jobs.plan import Order, Planner
+
+        if assign not in {"manifest", "replicate"}:
+            raise CallError(f"assign is 'manifest' or 'replicate', not {str(assign)[:40]!r}.")
+        ratio = _share(max_reject_ratio)
+        given = input_at(source)
+        place = rejects_uri or given.rejects_uri
+        store = ledger_store().open()
+        order = Order(campaign, instant("needed_until", needed_until).timestamp(), _numbers(channels), assign == "replicate")
+        planner = Planner(store, source_at, self._stop)
+        written: list[str] = []
+
+        def write(lines: Any) -> None:
+            if place is not None:
+                write_lines(place, lines)
+                written.append(str(place))
+
+        found = planner.dry_run(given.items(), order) if dry_run else planner.plan(given.items(), order, write_rejects=write)
+        if found.rejected > ratio * found.items:
+            raise TooManyRejectsError(
+                campaign=campaign,
+                rejected=found.rejected,
+                items=found.items,
+                max_reject_ratio=ratio,
+                rejects_uri=written[0] if written else None,
+            )
+        return _told(found, written)
+
+    def upload(
+        self,
+        campaign: str,
+        hook: Dialog360Hook,
+        *,
+        concurrency: int | None = None,
+        max_bytes_in_flight: int = MAX_BYTES_IN_FLIGHT,
+        max_reject_ratio: float = 0.01,
+        report: Callable[[Progress], object] = lambda _: None,
+    ) -> dict[str, int]:
+        """Upload what a campaign still needs on a hook's channel: ``total``, ``done``, ``rejected``, ``uploads``, ``failed``.
+
+        Args:
+            campaign: its name. hook: of the channel. concurrency: files at once; None follows the pace.
+            max_bytes_in_flight: of all files under way together. max_reject_ratio: share of the channel's items that may be
+            rejected. report: takes the progress every ten seconds.
+        """
+        from airflow_provider_360dialog.hooks.ledger import ledger_store
+        from airflow_provider_360dialog.ledger.campaigns import Campaigns as OnRecord
+
+        store = ledger_store().open()
+        good_until = OnRecord(store).find(campaign).good_until
+        uploader = self._uploader(store, hook, good_until, concurrency, max_bytes_in_flight, report)
+        channel_id = hook.get_conn().ledger.identity.channel_id
+        return uploader.upload(campaign, channel_id, max_reject_ratio=_share(max_reject_ratio)).counts()
+
+    def refresh(
+        self,
+        hook: Dialog360Hook,
+        valid_until: datetime | str,
+        *,
+        campaign: str | None = None,
+        source_missing: Literal["fail", "skip"] = "fail",
+        report: Callable[[Progress], object] = lambda _: None,
+    ) -> dict[str, int]:
+        """Upload anew what living campaigns use on a hook's channel and what dies before ``valid_until``. Never a GET.
+
+        Args:
+            hook: of the channel. valid_until: aware instant, at most 29 days ahead. campaign: of one campaign only.
+            source_missing: what to do where a file is not where it was: ``fail`` (after all others) or ``skip``.
+            report: takes the progress every ten seconds.
+        """
+        from airflow_provider_360dialog.hooks.ledger import ledger_store
+
+        if source_missing not in {"fail", "skip"}:
+            raise CallError(f"source_missing is 'fail' or 'skip', not {str(source_missing)[:40]!r}.")
+        until = instant("valid_until", valid_until).timestamp()
+        uploader = self._uploader(ledger_store().open(), hook, until, None, MAX_BYTES_IN_FLIGHT, report)
+        channel_id = hook.get_conn().ledger.identity.channel_id
+        skip = source_missing == "skip"
+        return uploader.refresh(channel_id, valid_until=until, campaign=campaign, skip_missing=skip).counts()
+
+    def export(
+        self,
+        campaign: str,
+        destination: Place,
+        *,
+        min_valid_until: datetime | str | None = None,
+        require_complete: bool = True,
+    ) -> Exported:
+        """Write which id answers for which item, as JSONL, or as CSV where the name ends in ``.csv``. Asks the ledger only.
+
+        Args:
+            campaign: its name. destination: of the file; replaced where it stands.
+            min_valid_until: aware instant until which an id has to be safe to count; None: as long as the campaign needs it.
+            require_complete: write nothing where an item is missing.
+        """
+        from airflow_provider_360dialog.hooks.ledger import ledger_store
+        from airflow_provider_360dialog.hooks.manifests import write_lines
+        from airflow_provider_360dialog.jobs.export import export
+
+        return export(
+            campaign,
+            lambda lines: write_lines(destination, lines),
+            store=ledger_store().open(),
+            as_csv=str(destination).lower().endswith(".csv"),
+            min_valid_until=None if min_valid_until is None else instant("min_valid_until", min_valid_until).timestamp(),
+            require_complete=require_complete,
+        )
+
+    def readiness(self, campaign: str, *, min_valid_until: datetime | str | None = None) -> Readiness:
+        """How much of a campaign has an id that is safe for long enough, over all its channels. Asks the ledger only."""
+        from airflow_provider_360dialog.hooks.ledger import ledger_store
+        from airflow_provider_360dialog.jobs.export import readiness
+
+        until = None if min_valid_until is None else instant("min_valid_until", min_valid_until).timestamp()
+        return readiness(campaign, store=ledger_store().open(), min_valid_until=until)
+
+    def _uploader(
+        self,
+        store: Store,
+        hook: Dialog360Hook,
+        until: float,
+        concurrency: int | None,
+        max_bytes_in_flight: int,
+        report: Callable[[Progress], object],
+    ) -> Uploader:
+        from datetime import UTC, datetime
+
+        from airflow_provider_360dialog.jobs.campaign import Uploader
+
+        valid_until = datetime.fromtimestamp(until, UTC)
+
+        def send(item: PendingItem) -> UploadedMedia:
+            return hook.upload(
+                item.uri,
+                valid_until=valid_until,
+                sha256=item.file.sha256,
+                mime_type=item.said["mime_type"],
+                filename=item.said["filename"],
+                kind=item.said["kind"],
+            )
+
+        def tell(progress: Progress) -> None:
+            with suppress(Exception):  # progress is a courtesy
+                report(progress)
+
+        return Uploader(
+            store,
+            send,
+            hook.get_conn().stop,
+            report=tell,
+            concurrency=concurrency,
+            max_bytes_in_flight=max_bytes_in_flight,
+        )
+
+
+def _numbers(channels: Sequence[str]) -> dict[str, Any]:
+    """Connection id -> number; a number that was never used is asked for its id once."""
+    from airflow_provider_360dialog.hooks.dialog360 import Dialog360Hook
+    from airflow_provider_360dialog.jobs.plan import PlanChannel
+
+    if isinstance(channels, str):
+        raise CallError(f"channels is a list of connection ids, not one text: write [{channels[:60]!r}].")
+    found: dict[str, PlanChannel] = {}
+    for conn_id in channels:
+        calls = Dialog360Hook(conn_id).get_conn()
+        found[conn_id] = PlanChannel(conn_id, calls.ledger.identity.channel_id, calls.api.policy.uploads_per_second)
+        calls.api.close()
+    return found
+
+
+def _share(value: object) -> float:
+    try:
+        share = float(str(value))
+    except ValueError:
+        share = math.nan
+    if not 0 <= share <= 1:
+        raise CallError(f"max_reject_ratio is a share from 0 to 1, not {str(value)[:40]!r}.")
+    return share
+
+
+def _told(found: PlanResult, written: list[str]) -> dict[str, Any]:
+    busiest = found.channels[0] if found.channels else None
+    return {
+        "counts": {
+            "items": found.items,
+            "rejected": found.rejected,
+            "ready": sum(each.ready for each in found.channels),
+            "uploads": sum(each.uploads for each in found.channels),
+            "bytes": sum(each.size_bytes for each in found.channels),
+        },
+        "eta": {"seconds": round(found.seconds, 1), "busiest": None if busiest is None else busiest.conn_id},
+        "rejects_uri": written[0] if written else None,
+        "channels": [each.conn_id for each in found.channels if each.uploads],
+    }

@@ -1,0 +1,289 @@
+"""Upload what a campaign still needs on one channel, and renew what is about to die: many files at once, at the line."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from airflow_provider_360dialog.exceptions import (
+    CallError,
+    Dialog360Error,
+    MediaRejectedError,
+    SourceChangedError,
+    SourceUnreadableError,
+    StoppedError,
+    TooManyRejectsError,
+    TransientError,
+    UploadRefusedError,
+    WaitError,
+)
+from airflow_provider_360dialog.jobs.calls import patiently
+from airflow_provider_360dialog.ledger.campaigns import Campaigns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from airflow_provider_360dialog.ledger.campaigns import PendingItem
+    from airflow_provider_360dialog.ledger.store import Store
+    from airflow_provider_360dialog.ports import UploadedMedia
+
+log = logging.getLogger(__name__)
+
+_FIRST_HANDS: Final = 8
+_MOST_HANDS: Final = 64
+_LOOK_EVERY_S: Final = 2.0
+_TELL_EVERY_S: Final = 10.0
+_ALIKE: Final = 3
+_ALIKE_PAUSE_S: Final = 60.0
+_LAST_WORDS_S: Final = 3.0
+
+
+@dataclass
+class Progress:
+    """How far one channel's uploads are.
+
+    Attributes:
+        total: items that were not ready at the start. done: of these. rejected: of these. uploads: files that were sent.
+        failed: files whose upload failed for now. began_at: on the monotonic clock.
+    """
+
+    total: int = 0
+    done: int = 0
+    rejected: int = 0
+    uploads: int = 0
+    failed: int = 0
+    began_at: float = field(default_factory=time.monotonic)
+
+    def line(self, rate_per_s: float) -> str:
+        """One line for the log. ``rate_per_s``: items done a second, lately."""
+        left = max(0, self.total - self.done - self.rejected)
+        eta = f"{left / rate_per_s:.0f} s" if rate_per_s > 0 else "unknown"
+        return f"{self.done} done, {left} left, {self.rejected} rejected, {rate_per_s:.1f} a second, ETA {eta if left else '0 s'}"
+
+    def counts(self) -> dict[str, int]:
+        """For XCom."""
+        return {
+            "total": self.total,
+            "done": self.done,
+            "rejected": self.rejected,
+            "uploads": self.uploads,
+            "failed": self.failed,
+        }
+
+
+@dataclass
+class Uploader:
+    """The means of a channel's uploads.
+
+    Attributes:
+        store: the ledger. send: uploads one item's file and returns its record; raises as `jobs.upload`.
+        stop: set when the task is told to end. report: takes the progress every ten seconds; must not raise.
+        concurrency: files at once; None lets it follow from the pace and from how long uploads take, up to 64.
+        max_bytes_in_flight: of all files that are being sent together; one that is larger goes alone.
+    """
+
+    store: Store
+    send: Callable[[PendingItem], UploadedMedia]
+    stop: threading.Event
+    report: Callable[[Progress], object] = lambda _: None
+    concurrency: int | None = None
+    max_bytes_in_flight: int = 64 * 1024 * 1024
+
+    def upload(self, name: str, channel_id: int, *, max_reject_ratio: float) -> Progress:
+        """Upload all files of a campaign's items on one channel that have no id yet that is safe for long enough.
+
+        Raises:
+            CampaignUnknownError: it was never planned.
+            TooManyRejectsError: more than ``max_reject_ratio`` of the channel's items are rejected.
+            WaitError: uploads are paused; what is done is on record.
+            Dialog360Error: what stopped the channel, or the last of the failures that may pass.
+        """
+        campaigns = Campaigns(self.store)
+        campaign = patiently(lambda: campaigns.find(name), stop=self.stop)
+        pages = self._pages(partial(campaigns.pending, campaign, channel_id))
+        before = next(iter(campaigns.work(campaign, channel_id)), None)
+        total = 0 if before is None else before.items - before.ready - before.rejected
+        progress = _Run(self, campaigns, Progress(total=total)).run(pages)
+        after_all = next(iter(campaigns.work(campaign, channel_id)), None)
+        if after_all is not None and after_all.rejected > max_reject_ratio * after_all.items:
+            raise TooManyRejectsError(
+                campaign=name,
+                rejected=after_all.rejected,
+                items=after_all.items,
+                max_reject_ratio=max_reject_ratio,
+                rejects_uri=None,
+            )
+        return progress
+
+    def refresh(self, channel_id: int, *, valid_until: float, campaign: str | None, skip_missing: bool) -> Progress:
+        """Upload anew what living campaigns (or one) use on one channel and what dies before ``valid_until`` (float seconds).
+
+        Raises:
+            SourceUnreadableError: a file is not where it was, unless ``skip_missing``; all others are renewed first.
+            Dialog360Error: as `upload`.
+        """
+        campaigns = Campaigns(self.store)
+        pages = self._pages(partial(campaigns.dying, channel_id, valid_until=valid_until, campaign=campaign))
+        run = _Run(self, campaigns, Progress(), keep_items=True)
+        progress = run.run(pages)
+        if run.last_rejection is not None and not skip_missing:
+            raise run.last_rejection
+        return progress
+
+    def _pages(self, page_after: Callable[..., list[PendingItem]]) -> Iterator[list[PendingItem]]:
+        after = 0
+        while page := patiently(partial(page_after, after=after), stop=self.stop):
+            after = page[-1].row
+            yield page
+
+
+class _Run:
+    """One pass over pages of items. One thread hands out files and reads what became of them; the others upload."""
+
+    def __init__(self, means: Uploader, campaigns: Campaigns, progress: Progress, *, keep_items: bool = False) -> None:
+        self._means, self._campaigns, self._progress = means, campaigns, progress
+        self._keep_items = keep_items
+        self._hands = means.concurrency or _FIRST_HANDS
+        self._under_way: dict[Future[UploadedMedia], PendingItem] = {}
+        self._bytes = 0
+        self._items_of: Counter[int] = Counter()
+        self._alike: tuple[str, int] = ("", 0)
+        self._paused_before = False
+        self._failure: Dialog360Error | None = None
+        self._fatal: Dialog360Error | None = None
+        self._looked_at = self._told_at = time.monotonic()
+        self._done_at_look = self._done_at_telling = 0
+        self._best_rate = 0.0
+        self.last_rejection: Dialog360Error | None = None
+
+    def run(self, pages: Iterator[list[PendingItem]]) -> Progress:
+        """Until nothing is left, or something stops the channel.
+
+        Raises:
+            Dialog360Error: what stopped it; or, at the end, the last failure that may pass.
+        """
+        with ThreadPoolExecutor(self._means.concurrency or _MOST_HANDS, thread_name_prefix="upload") as pool:
+            try:
+                for item in self._different(pages):
+                    while self._fatal is None and not self._has_room(item):
+                        self._collect()
+                    if self._fatal is not None or self._means.stop.is_set():
+                        break
+                    self._bytes += item.file.size_bytes
+                    self._under_way[pool.submit(self._means.send, item)] = item
+                while self._under_way and not self._means.stop.is_set():
+                    self._collect()
+            finally:
+                if self._means.stop.is_set():  # what is in flight gets a moment; the ledger tells what became of the rest
+                    wait(list(self._under_way), timeout=_LAST_WORDS_S)
+                    self._read_done()
+        if self._fatal is not None:
+            raise self._fatal
+        if self._means.stop.is_set():
+            raise StoppedError(operation="upload")
+        self._tell()
+        if self._failure is not None:
+            raise self._failure
+        return self._progress
+
+    def _different(self, pages: Iterator[list[PendingItem]]) -> Iterator[PendingItem]:
+        """Each file once: whoever else wants it has its id when it is done."""
+        for page in pages:
+            for item in page:
+                self._items_of[item.file_row] += 1
+                if self._items_of[item.file_row] == 1:
+                    yield item
+                elif all(each.file_row != item.file_row for each in self._under_way.values()):
+                    self._progress.done += 1  # its file was sent a moment ago
+
+    def _has_room(self, item: PendingItem) -> bool:
+        if not self._under_way:
+            return True
+        return len(self._under_way) < self._hands and self._bytes + item.file.size_bytes <= self._means.max_bytes_in_flight
+
+    def _collect(self) -> None:
+        wait(list(self._under_way), timeout=0.2, return_when=FIRST_COMPLETED)
+        self._read_done()
+        now = time.monotonic()
+        if now - self._looked_at >= _LOOK_EVERY_S:
+            self._follow_the_pace(now)
+        if now - self._told_at >= _TELL_EVERY_S:
+            self._tell()
+
+    def _read_done(self) -> None:
+        for future in [each for each in self._under_way if each.done()]:
+            item = self._under_way.pop(future)
+            self._bytes -= item.file.size_bytes
+            try:
+                record = future.result()
+            except Dialog360Error as error:
+                self._read_failure(item, error)
+            else:
+                self._alike = ("", 0)
+                self._progress.done += self._items_of[item.file_row]
+                self._progress.uploads += 0 if record.reused else 1
+
+    def _read_failure(self, item: PendingItem, error: Dialog360Error) -> None:
+        if isinstance(error, SourceChangedError):
+            reason = "its file is not the one that was planned: plan the campaign again"
+            self._reject(item, error, [{"code": "source_changed", "message": str(error), "remedy": reason}])
+        elif isinstance(error, MediaRejectedError):
+            self._reject(item, error, [{"code": p.code, "message": p.message, "remedy": p.remedy} for p in error.problems])
+        elif isinstance(error, UploadRefusedError | SourceUnreadableError):
+            self._reject(item, error, [{"code": type(error).__name__, "message": str(error), "remedy": ""}])
+            self._count_alike(error)
+        elif isinstance(error, TransientError) and not isinstance(error, StoppedError):
+            self._progress.failed += 1
+            self._failure = error
+            log.warning("an upload failed and is left for the next try: %s", error)
+        else:  # the key, the number, the ledger, a pause: it would happen to all of them
+            self._fatal = self._fatal or error
+            if not isinstance(error, WaitError | CallError):
+                log.warning("the channel stops: %s", error)
+
+    def _reject(self, item: PendingItem, error: Dialog360Error, reasons: list[dict[str, str]]) -> None:
+        self._progress.rejected += self._items_of[item.file_row]
+        self.last_rejection = error
+        log.warning("an item is rejected: %s", error)
+        if not self._keep_items:
+            patiently(lambda: self._campaigns.reject(item, reasons), stop=self._means.stop)
+
+    def _count_alike(self, error: Dialog360Error) -> None:
+        """Three equal refusals in a row are no accident: ask whether the files are what they should be, and wait."""
+        words, count = self._alike
+        self._alike = (str(error), count + 1 if words == str(error) else 1)
+        if self._alike[1] < _ALIKE:
+            return
+        if self._paused_before:
+            self._fatal = error
+            return
+        self._paused_before, self._alike = True, ("", 0)
+        log.warning(
+            "%d uploads in a row were refused with the same words. Is something wrong with all of these files, or the number? "
+            "Waiting %.0f s before the next; if they are refused again, the task stops. %s",
+            _ALIKE,
+            _ALIKE_PAUSE_S,
+            error,
+        )
+        self._means.stop.wait(_ALIKE_PAUSE_S)
+
+    def _follow_the_pace(self, now: float) -> None:
+        """More hands as long as more hands help: at the line, or where the link is full, they do not."""
+        rate = (self._progress.done - self._done_at_look) / (now - self._looked_at)
+        if self._means.concurrency is None and len(self._under_way) >= self._hands and rate > 1.02 * self._best_rate:
+            self._hands = min(_MOST_HANDS, self._hands + _FIRST_HANDS)
+        self._best_rate = max(self._best_rate, rate)
+        self._looked_at, self._done_at_look = now, self._progress.done
+
+    def _tell(self) -> None:
+        now = time.monotonic()
+        rate = (self._progress.done - self._done_at_telling) / max(0.001, now - self._told_at)
+        self._told_at, self._done_at_telling = now, self._progress.done
+        log.info("%s", self._progress.line(rate))
+        self._means.report(self._progress)

@@ -1,0 +1,387 @@
+"""Plan a campaign: read what is wanted, judge every file, and put on record what has to be uploaded. Nothing is sent."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import tempfile
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
+
+from airflow_provider_360dialog.exceptions import CallError, Dialog360Error, StoppedError, TransientError
+from airflow_provider_360dialog.jobs.calls import patiently
+from airflow_provider_360dialog.jobs.manifest import Malformed, Wanted
+from airflow_provider_360dialog.ledger.campaigns import Campaigns, PlannedItem, good_until_of
+from airflow_provider_360dialog.ledger.rules import CEILING_PER_S
+from airflow_provider_360dialog.ledger.sources import Sources
+from airflow_provider_360dialog.ledger.uploads import Fingerprint
+from airflow_provider_360dialog.media.judge import inspect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from typing import IO
+
+    from airflow_provider_360dialog.ledger.store import Store
+    from airflow_provider_360dialog.ports import Source, Verdict
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+log = logging.getLogger(__name__)
+
+_PAGE: Final = 200
+_HANDS: Final = 4
+_TELL_EVERY_S: Final = 10.0
+_LONGEST_NAME: Final = 250
+
+
+@dataclass(frozen=True)
+class PlanChannel:
+    """One number that a campaign may use.
+
+    Attributes:
+        conn_id: by which a manifest names it. channel_id: its row in the ledger. uploads_per_s: what its connection allows.
+    """
+
+    conn_id: str
+    channel_id: int
+    uploads_per_s: float = CEILING_PER_S
+
+    def seconds(self, uploads: int) -> float:
+        """How long so many uploads take at the line, float seconds."""
+        return uploads / min(self.uploads_per_s, CEILING_PER_S)
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be planned.
+
+    Attributes:
+        campaign: its name. needed_until: float seconds. channels: connection id -> number.
+        replicate: every item on every channel, whatever it says itself.
+    """
+
+    campaign: str
+    needed_until: float
+    channels: Mapping[str, PlanChannel]
+    replicate: bool = False
+
+    def check(self) -> None:
+        """Raise `CallError` where it cannot be."""
+        if not self.campaign.strip() or len(self.campaign) > _LONGEST_NAME or not self.campaign.isprintable():
+            raise CallError(f"A campaign's name has 1 to {_LONGEST_NAME} printable characters; this is {self.campaign[:60]!r}.")
+        if not self.channels:
+            raise CallError("A campaign needs at least one channel: give the connection ids of its numbers.")
+
+
+@dataclass
+class ChannelPlan:
+    """What a plan found for one channel.
+
+    Attributes:
+        items: all of them. rejected, ready: of these. uploads: different files that are still to be sent, of size_bytes together.
+        seconds: for these at the line.
+    """
+
+    conn_id: str
+    items: int = 0
+    ready: int = 0
+    rejected: int = 0
+    uploads: int = 0
+    size_bytes: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class PlanResult:
+    """What a plan found.
+
+    Attributes:
+        items: that were read; on all channels together where they are replicated. rejected: of these.
+        channels: busiest first.
+    """
+
+    items: int
+    rejected: int
+    channels: tuple[ChannelPlan, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Until the busiest channel is done, if it begins now and the link is wide enough."""
+        return max((each.seconds for each in self.channels), default=0.0)
+
+
+@dataclass
+class Planner:
+    """The means of a plan.
+
+    Attributes:
+        store: the ledger. source_at: opens a file by its uri; raises where that is none. stop: set when the task is told to end.
+    """
+
+    store: Store
+    source_at: Callable[[str], Source]
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def plan(
+        self, wanted: Iterable[Wanted | Malformed], order: Order, *, write_rejects: Callable[[Iterator[str]], object]
+    ) -> PlanResult:
+        """Read, judge, and put on record: pages of 200, so that memory stays flat.
+
+        Args:
+            wanted: what a manifest, a folder or a list gives. order: for whom and until when.
+            write_rejects: takes one line of JSON for each rejected item; called where there is any, before the plan is complete.
+
+        Raises:
+            CallError: a name or an instant that cannot be. StoppedError: the task was told to end; what was read is on record.
+        """
+        order.check()
+        now = self.ask(self.store.read_now).timestamp()
+        if order.needed_until <= now:
+            raise CallError(f"needed_until of campaign {order.campaign!r} is in the past: nothing has to be uploaded for it.")
+        campaigns = Campaigns(self.store)
+        campaign = self.ask(campaigns.begin_plan, order.campaign, order.needed_until)
+        plan = _Plan(self, order)
+        with tempfile.TemporaryFile("w+", encoding="utf-8") as rejects:
+            for planned in plan.pages(wanted, rejects):
+                self.ask(campaigns.record, campaign, planned)
+            _pass_on(rejects, write_rejects)
+        let_go = self.ask(campaigns.end_plan, campaign)
+        if let_go:
+            log.info("%d items of earlier plans are not wanted any more", let_go)
+        work = {each.channel_id: each for each in self.ask(campaigns.work, campaign)}
+        found = [
+            ChannelPlan(
+                conn_id=channel.conn_id,
+                items=each.items,
+                ready=each.ready,
+                rejected=each.rejected,
+                uploads=each.uploads,
+                size_bytes=each.size_bytes,
+                seconds=channel.seconds(each.uploads),
+            )
+            for channel in order.channels.values()
+            if (each := work.get(channel.channel_id)) is not None
+        ]
+        return plan.result(found)
+
+    def dry_run(self, wanted: Iterable[Wanted | Malformed], order: Order) -> PlanResult:
+        """The same without a trace: nothing is recorded, and rejects are only counted and logged."""
+        order.check()
+        now = self.ask(self.store.read_now).timestamp()
+        good_until = good_until_of(order.needed_until, now)
+        campaigns, plan = Campaigns(self.store), _Plan(self, order)
+        found = {channel.channel_id: ChannelPlan(channel.conn_id) for channel in order.channels.values()}
+        seen: set[tuple[int, str, str]] = set()
+        with tempfile.TemporaryFile("w+", encoding="utf-8") as rejects:
+            for planned in plan.pages(wanted, rejects):
+                ready = self.ask(campaigns.ready_among, planned, good_until=good_until)
+                for each in planned:
+                    of_channel = found[each.channel_id]
+                    of_channel.items += 1
+                    if each.file is None:
+                        of_channel.rejected += 1
+                        continue
+                    file = (each.channel_id, each.file.sha256, each.file.mime_type)
+                    if file in ready:
+                        of_channel.ready += 1
+                    elif file not in seen:
+                        seen.add(file)
+                        of_channel.uploads += 1
+                        of_channel.size_bytes += each.file.size_bytes
+            _pass_on(rejects, _show)
+        for channel in order.channels.values():
+            found[channel.channel_id].seconds = channel.seconds(found[channel.channel_id].uploads)
+        return plan.result(list(found.values()))
+
+    def ask(self, question: Callable[P, T], *args: P.args, **more: P.kwargs) -> T:
+        """Ask the ledger; for five minutes where it is away."""
+        return patiently(partial(question, *args, **more), stop=self.stop)
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A verdict, or why there is none."""
+
+    verdict: Verdict | None = None
+    reasons: tuple[dict[str, str], ...] = ()
+
+
+class _Plan:
+    """One plan under way: pages of what is wanted become pages of what can be recorded; the rest goes to the rejects."""
+
+    def __init__(self, means: Planner, order: Order) -> None:
+        self._means, self._order = means, order
+        self._sources = Sources(means.store)
+        self._items = self._rejected = 0
+        self._rough: Counter[str] = Counter()
+        self._told_at = -math.inf
+
+    def pages(self, wanted: Iterable[Wanted | Malformed], rejects: IO[str]) -> Iterator[list[PlannedItem]]:
+        source = iter(wanted)
+        with ThreadPoolExecutor(_HANDS) as hands:
+            while page := list(islice(source, _PAGE)):
+                if self._means.stop.is_set():
+                    raise StoppedError(operation="plan")
+                planned = list(self._planned(page, hands, rejects))
+                yield planned
+                self._tell()
+
+    def result(self, channels: list[ChannelPlan]) -> PlanResult:
+        busiest_first = sorted(channels, key=lambda each: (-each.seconds, each.conn_id))
+        for each in busiest_first:
+            log.info(
+                "%s: %d items, %d ready, %d rejected; %d files of %.1f MB to upload, %.0f s at the line",
+                each.conn_id,
+                each.items,
+                each.ready,
+                each.rejected,
+                each.uploads,
+                each.size_bytes / 1e6,
+                each.seconds,
+            )
+        return PlanResult(self._items, self._rejected, tuple(busiest_first))
+
+    def _planned(self, page: list[Wanted | Malformed], hands: ThreadPoolExecutor, rejects: IO[str]) -> Iterator[PlannedItem]:
+        good = [each for each in page if isinstance(each, Wanted)]
+        judged = dict(zip(map(id, good), self._judge(good, hands), strict=True))
+        for each in page:
+            if isinstance(each, Malformed):
+                self._items += 1
+                self._reject(each, each.channel, [_reason("malformed", each.reason)], rejects)
+                continue
+            channels, reason = self._channels_of(each)
+            if reason is not None:
+                self._items += 1
+                self._reject(each, each.channel, [_reason("channel", reason)], rejects)
+            for channel in channels:
+                self._items += 1
+                yield self._item(each, channel, judged[id(each)], rejects)
+
+    def _item(self, wanted: Wanted, channel: PlanChannel, judged: _Judged, rejects: IO[str]) -> PlannedItem:
+        verdict = judged.verdict
+        file = None
+        if verdict is not None and verdict.mime_type is not None:
+            file = Fingerprint(verdict.sha256, verdict.mime_type, verdict.size_bytes)
+            self._rough[channel.conn_id] += 1
+        else:
+            self._reject(wanted, channel.conn_id, judged.reasons, rejects)
+        return PlannedItem(
+            channel_id=channel.channel_id,
+            conn_id=channel.conn_id,
+            key=wanted.key,
+            uri=wanted.uri,
+            said=_said(wanted),
+            filename=None if verdict is None else verdict.filename,
+            subject=wanted.subject,
+            file=file,
+            reasons=judged.reasons,
+        )
+
+    def _channels_of(self, wanted: Wanted) -> tuple[Sequence[PlanChannel], str | None]:
+        """Where an item goes; or, in words, why nowhere."""
+        known = self._order.channels
+        if self._order.replicate:
+            return list(known.values()), None
+        if wanted.channel is None:
+            if len(known) == 1:
+                return list(known.values()), None
+            return [], "It names no channel, and the campaign has several: give its connection id in the column 'channel'."
+        if wanted.channel not in known:
+            return [], f"Its channel {wanted.channel[:60]!r} is none of the campaign's: {', '.join(sorted(known))[:200]}."
+        return [known[wanted.channel]], None
+
+    def _judge(self, wanted: list[Wanted], hands: ThreadPoolExecutor) -> list[_Judged]:
+        """A verdict for each; files that have not changed since they were found good are not read again."""
+        opened = [self._open(each) for each in wanted]
+        stamped = [
+            (index, (source.uri, stamp, _said(each)))
+            for index, (each, (source, stamp, _)) in enumerate(zip(wanted, opened, strict=True))
+            if source is not None and stamp is not None
+        ]
+        recalled = self._means.ask(self._sources.recall_many, [question for _, question in stamped])
+        known = {index: verdict for (index, _), verdict in zip(stamped, recalled, strict=True) if verdict is not None}
+        fresh = [index for index in range(len(wanted)) if index not in known]
+        read = dict(zip(fresh, hands.map(lambda index: self._read(wanted[index], *opened[index]), fresh), strict=True))
+        questions = dict(stamped)
+        learned = [
+            (*questions[index], judged.verdict)
+            for index, judged in read.items()
+            if judged.verdict is not None and index in questions and self._is_unchanged(*opened[index][:2])
+        ]
+        self._means.ask(self._sources.remember_many, learned)
+        return [_Judged(known[index]) if index in known else read[index] for index in range(len(wanted))]
+
+    def _open(self, wanted: Wanted) -> tuple[Source | None, str | None, Dialog360Error | None]:
+        """A file and its stamp, or what is wrong with it."""
+        try:
+            source = self._means.source_at(wanted.uri)
+            return source, source.stamp(), None
+        except TransientError:
+            raise
+        except Dialog360Error as error:
+            return None, None, error
+
+    def _read(self, wanted: Wanted, source: Source | None, _stamp: str | None, error: Dialog360Error | None) -> _Judged:
+        if source is not None and error is None:
+            try:
+                verdict = inspect(source, **_said(wanted))
+            except TransientError:
+                raise  # the storage, not the file: Airflow tries the plan again, and what was read is remembered
+            except Dialog360Error as caught:
+                error = caught
+            else:
+                if verdict.ok:
+                    return _Judged(verdict)
+                return _Judged(reasons=tuple({"code": p.code, "message": p.message, "remedy": p.remedy} for p in verdict.errors))
+        return _Judged(reasons=(_reason("source_unreadable", str(error)),))
+
+    def _is_unchanged(self, source: Source | None, stamp: str | None) -> bool:
+        return source is not None and source.stamp() == stamp
+
+    def _reject(self, item: Wanted | Malformed, conn_id: str | None, reasons: Sequence[dict[str, str]], rejects: IO[str]) -> None:
+        self._rejected += 1
+        facts = {"line": item.line, "key": item.key, "channel": conn_id, "uri": item.uri, "problems": list(reasons)}
+        rejects.write(json.dumps(facts) + "\n")
+
+    def _tell(self) -> None:
+        """Every ten seconds, and at once after the first page: how far the plan is, and how long the uploads would take."""
+        if time.monotonic() - self._told_at < _TELL_EVERY_S:
+            return
+        self._told_at = time.monotonic()
+        known = self._order.channels
+        slowest = sorted(((known[conn_id].seconds(files), conn_id) for conn_id, files in self._rough.items()), reverse=True)
+        etas = ", ".join(f"{conn_id} {seconds:.0f} s" for seconds, conn_id in slowest[:5])
+        log.info(
+            "plan of %r: %d items read so far, %d rejected; uploads take at most: %s",
+            self._order.campaign,
+            self._items,
+            self._rejected,
+            etas or "nothing yet",
+        )
+
+
+def _pass_on(rejects: IO[str], write: Callable[[Iterator[str]], object]) -> None:
+    if rejects.tell():
+        rejects.seek(0)
+        write(line.rstrip("\n") for line in rejects)
+
+
+def _show(lines: Iterator[str]) -> None:
+    for line in islice(lines, 100):
+        log.info("would be rejected: %s", line)
+
+
+def _said(wanted: Wanted) -> dict[str, str | None]:
+    return {"mime_type": wanted.mime_type, "filename": wanted.filename, "kind": wanted.kind}
+
+
+def _reason(code: str, message: str) -> dict[str, str]:
+    return {"code": code, "message": message, "remedy": ""}
