@@ -84,20 +84,28 @@ def test_a_newer_schema_is_refused(opens, url):
     assert stands(url) == [(str(schema.VERSION + 1),)]
 
 
+@pytest.fixture(params=[1, 2], ids=["version 1", "version 2"])
+def version(request):
+    """Of a schema that was released once."""
+    return request.param
+
+
 @pytest.fixture
-def version_1(url, engine):
-    """A ledger as version 1 left it: with a channel and a media id."""
+def older(url, engine, version):
+    """A ledger as an older version left it: with a channel and a media id."""
     if engine == "sqlite":
         file_place(url).parent.mkdir()
-    for statement in Path(__file__).with_name(f"schema_1.{engine}.sql").read_text().split(";\n"):
+    for statement in Path(__file__).with_name(f"schema_{version}.{engine}.sql").read_text().split(";\n"):
         if statement:
             execute(url, statement)
-    execute(url, "INSERT INTO d360_meta VALUES ('schema_version', '1')")
+    execute(url, f"INSERT INTO d360_meta VALUES ('schema_version', '{version}')")
     execute(url, f"INSERT INTO d360_meta VALUES ('key_pepper', '{'ab' * 32}')")
     execute(url, "INSERT INTO d360_channel VALUES (1, '100000000000001', NULL, 1.0)")
-    execute(url, "INSERT INTO d360_connection VALUES ('a', 'https://h', 1)")
+    execute(url, "INSERT INTO d360_connection (conn_id, origin, channel_id) VALUES ('a', 'https://h', 1)")
     execute(url, "INSERT INTO d360_fingerprint (id, channel_id, sha256, mime_type, size_bytes) VALUES (1, 1, 'x', 'y', 1)")
     execute(url, "INSERT INTO d360_media VALUES (1, 1, 1, '77', 'current', 1.0, 1.0, 2.0, NULL)")
+    if version >= 2:
+        execute(url, "INSERT INTO d360_retrieval VALUES (1, 99.0)")
     return url
 
 
@@ -115,41 +123,42 @@ def shape(url):
     }
 
 
-def test_an_older_schema_is_migrated_on_sqlite(version_1, engine):
+def test_an_older_schema_is_migrated_on_sqlite(older, engine, version):
     """Automatically. On PostgreSQL a worker does not change what others use: refused, with the command that does."""
     if engine == "sqlite":
-        Store(version_1).open()
-        assert stands(version_1) == [(str(schema.VERSION),)]
+        Store(older).open()
+        assert stands(older) == [(str(schema.VERSION),)]
         return
     for opens in (Store.open, Store.open_existing):
         with pytest.raises(LedgerRefusedError, match=r"older.*dialog360 ledger migrate") as caught:
-            opens(Store(version_1))
+            opens(Store(older))
         assert not caught.value.retryable
-    assert stands(version_1) == [("1",)]
+    assert stands(older) == [(str(version),)]
 
 
-def test_readers_do_not_migrate(version_1):
+def test_readers_do_not_migrate(older, version):
     """They change nothing, on either engine."""
     with pytest.raises(LedgerRefusedError, match="dialog360 ledger migrate"):
-        Store(version_1).open_existing()
-    assert stands(version_1) == [("1",)]
+        Store(older).open_existing()
+    assert stands(older) == [(str(version),)]
 
 
-def test_a_migrated_ledger_is_like_a_new_one_and_has_lost_nothing(version_1, engine, tmp_path, request):
+def test_a_migrated_ledger_is_like_a_new_one_and_has_lost_nothing(older, version, engine, tmp_path, request):
     """`Store.migrate` is what the command calls; twice does no harm."""
     for _ in range(2):
-        assert Store(version_1).migrate() == schema.VERSION
+        assert Store(older).migrate() == schema.VERSION
     fresh = f"sqlite:///{tmp_path}/fresh.db" if engine == "sqlite" else request.getfixturevalue("postgres_server").new_database()
     Store(fresh).open()
-    assert shape(version_1) == shape(fresh)
-    assert execute(version_1, "SELECT media_id FROM d360_media") == [("77",)]
-    with Store(version_1).open().read() as db:
+    assert shape(older) == shape(fresh)
+    assert execute(older, "SELECT media_id FROM d360_media") == [("77",)]
+    assert execute(older, "SELECT closed_until FROM d360_retrieval") == ([(99.0,)] if version >= 2 else [])
+    with Store(older).open().read() as db:
         assert db.scalar(sa.select(schema.media.c.media_id)) == "77"
 
 
-def test_many_migrate_at_once(version_1):
+def test_many_migrate_at_once(older):
     """One does it, the others wait."""
-    assert together(6, lambda _: Store(version_1).migrate()) == [schema.VERSION] * 6
+    assert together(6, lambda _: Store(older).migrate()) == [schema.VERSION] * 6
 
 
 def test_a_version_before_the_first_is_a_sentence(url):

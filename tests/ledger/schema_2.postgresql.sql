@@ -1,0 +1,17 @@
+CREATE TABLE d360_channel ( id BIGSERIAL NOT NULL, phone_number_id TEXT NOT NULL, frozen_because TEXT, created_at DOUBLE PRECISION NOT NULL, PRIMARY KEY (id), UNIQUE (phone_number_id) );
+CREATE TABLE d360_meta ( name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (name) );
+CREATE TABLE d360_source ( question TEXT NOT NULL, stamp TEXT NOT NULL, verdict TEXT NOT NULL, seen_at DOUBLE PRECISION NOT NULL, PRIMARY KEY (question) );
+CREATE TABLE d360_connection ( conn_id TEXT NOT NULL, origin TEXT NOT NULL, channel_id BIGINT NOT NULL, uploads_per_second DOUBLE PRECISION, error_budget INTEGER, throttle TEXT, policy_at DOUBLE PRECISION, PRIMARY KEY (conn_id, origin), FOREIGN KEY(channel_id) REFERENCES d360_channel (id) );
+CREATE INDEX d360_connection_of ON d360_connection (channel_id);
+CREATE TABLE d360_credit ( id BIGSERIAL NOT NULL, channel_id BIGINT NOT NULL, spent_at DOUBLE PRECISION, deadline DOUBLE PRECISION NOT NULL, PRIMARY KEY (id), FOREIGN KEY(channel_id) REFERENCES d360_channel (id) );
+CREATE INDEX d360_credit_of ON d360_credit (channel_id);
+CREATE TABLE d360_fingerprint ( id BIGSERIAL NOT NULL, channel_id BIGINT NOT NULL, sha256 TEXT NOT NULL, mime_type TEXT NOT NULL, size_bytes BIGINT NOT NULL, media_row BIGINT, fence BIGINT DEFAULT '0' NOT NULL, owner TEXT, task TEXT, try_number INTEGER, lease_until DOUBLE PRECISION, sending INTEGER DEFAULT '0' NOT NULL, orphan_possible INTEGER DEFAULT '0' NOT NULL, PRIMARY KEY (id), UNIQUE (channel_id, sha256, mime_type), FOREIGN KEY(channel_id) REFERENCES d360_channel (id) );
+CREATE INDEX d360_fingerprint_unsure ON d360_fingerprint (channel_id) WHERE orphan_possible > 0 OR sending > 0;
+CREATE TABLE d360_key ( fingerprint TEXT NOT NULL, channel_id BIGINT NOT NULL, first_seen_at DOUBLE PRECISION NOT NULL, PRIMARY KEY (fingerprint), FOREIGN KEY(channel_id) REFERENCES d360_channel (id) );
+CREATE TABLE d360_pace ( channel_id BIGINT NOT NULL, next_at DOUBLE PRECISION NOT NULL, rate DOUBLE PRECISION NOT NULL, changed_at DOUBLE PRECISION NOT NULL, paused_until DOUBLE PRECISION NOT NULL, PRIMARY KEY (channel_id), FOREIGN KEY(channel_id) REFERENCES d360_channel (id) );
+CREATE TABLE d360_refused ( channel_id BIGINT NOT NULL, media_id TEXT NOT NULL, status INTEGER NOT NULL, code INTEGER, details TEXT NOT NULL, refused_at DOUBLE PRECISION NOT NULL, PRIMARY KEY (channel_id, media_id), FOREIGN KEY(channel_id) REFERENCES d360_channel (id) );
+CREATE TABLE d360_retrieval ( channel_id BIGINT NOT NULL, closed_until DOUBLE PRECISION NOT NULL, PRIMARY KEY (channel_id), FOREIGN KEY(channel_id) REFERENCES d360_channel (id) );
+CREATE TABLE d360_media ( id BIGSERIAL NOT NULL, channel_id BIGINT NOT NULL, fingerprint_id BIGINT NOT NULL, media_id TEXT NOT NULL, state TEXT NOT NULL, state_since DOUBLE PRECISION NOT NULL, uploaded_at DOUBLE PRECISION NOT NULL, safe_until DOUBLE PRECISION NOT NULL, last_used_at DOUBLE PRECISION, PRIMARY KEY (id), UNIQUE (channel_id, media_id), FOREIGN KEY(channel_id) REFERENCES d360_channel (id), FOREIGN KEY(fingerprint_id) REFERENCES d360_fingerprint (id) );
+CREATE INDEX d360_media_expiring ON d360_media (channel_id, state, safe_until);
+CREATE INDEX d360_media_of ON d360_media (fingerprint_id);
+CREATE INDEX d360_media_waiting ON d360_media (channel_id, state, state_since);

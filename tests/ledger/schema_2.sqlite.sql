@@ -1,0 +1,17 @@
+CREATE TABLE d360_channel ( id INTEGER NOT NULL, phone_number_id TEXT NOT NULL, frozen_because TEXT, created_at DOUBLE NOT NULL, PRIMARY KEY (id), UNIQUE (phone_number_id) );
+CREATE TABLE d360_meta ( name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (name) );
+CREATE TABLE d360_source ( question TEXT NOT NULL, stamp TEXT NOT NULL, verdict TEXT NOT NULL, seen_at DOUBLE NOT NULL, PRIMARY KEY (question) );
+CREATE TABLE d360_connection ( conn_id TEXT NOT NULL, origin TEXT NOT NULL, channel_id INTEGER NOT NULL, uploads_per_second DOUBLE, error_budget INTEGER, throttle TEXT, policy_at DOUBLE, PRIMARY KEY (conn_id, origin), FOREIGN KEY(channel_id) REFERENCES d360_channel (id) );
+CREATE INDEX d360_connection_of ON d360_connection (channel_id);
+CREATE TABLE d360_credit ( id INTEGER NOT NULL, channel_id INTEGER NOT NULL, spent_at DOUBLE, deadline DOUBLE NOT NULL, PRIMARY KEY (id), FOREIGN KEY(channel_id) REFERENCES d360_channel (id) );
+CREATE INDEX d360_credit_of ON d360_credit (channel_id);
+CREATE TABLE d360_fingerprint ( id INTEGER NOT NULL, channel_id INTEGER NOT NULL, sha256 TEXT NOT NULL, mime_type TEXT NOT NULL, size_bytes BIGINT NOT NULL, media_row INTEGER, fence BIGINT DEFAULT '0' NOT NULL, owner TEXT, task TEXT, try_number INTEGER, lease_until DOUBLE, sending INTEGER DEFAULT '0' NOT NULL, orphan_possible INTEGER DEFAULT '0' NOT NULL, PRIMARY KEY (id), UNIQUE (channel_id, sha256, mime_type), FOREIGN KEY(channel_id) REFERENCES d360_channel (id) );
+CREATE INDEX d360_fingerprint_unsure ON d360_fingerprint (channel_id) WHERE orphan_possible > 0 OR sending > 0;
+CREATE TABLE d360_key ( fingerprint TEXT NOT NULL, channel_id INTEGER NOT NULL, first_seen_at DOUBLE NOT NULL, PRIMARY KEY (fingerprint), FOREIGN KEY(channel_id) REFERENCES d360_channel (id) );
+CREATE TABLE d360_pace ( channel_id INTEGER NOT NULL, next_at DOUBLE NOT NULL, rate DOUBLE NOT NULL, changed_at DOUBLE NOT NULL, paused_until DOUBLE NOT NULL, PRIMARY KEY (channel_id), FOREIGN KEY(channel_id) REFERENCES d360_channel (id) );
+CREATE TABLE d360_refused ( channel_id INTEGER NOT NULL, media_id TEXT NOT NULL, status INTEGER NOT NULL, code INTEGER, details TEXT NOT NULL, refused_at DOUBLE NOT NULL, PRIMARY KEY (channel_id, media_id), FOREIGN KEY(channel_id) REFERENCES d360_channel (id) );
+CREATE TABLE d360_retrieval ( channel_id INTEGER NOT NULL, closed_until DOUBLE NOT NULL, PRIMARY KEY (channel_id), FOREIGN KEY(channel_id) REFERENCES d360_channel (id) );
+CREATE TABLE d360_media ( id INTEGER NOT NULL, channel_id INTEGER NOT NULL, fingerprint_id INTEGER NOT NULL, media_id TEXT NOT NULL, state TEXT NOT NULL, state_since DOUBLE NOT NULL, uploaded_at DOUBLE NOT NULL, safe_until DOUBLE NOT NULL, last_used_at DOUBLE, PRIMARY KEY (id), UNIQUE (channel_id, media_id), FOREIGN KEY(channel_id) REFERENCES d360_channel (id), FOREIGN KEY(fingerprint_id) REFERENCES d360_fingerprint (id) );
+CREATE INDEX d360_media_expiring ON d360_media (channel_id, state, safe_until);
+CREATE INDEX d360_media_of ON d360_media (fingerprint_id);
+CREATE INDEX d360_media_waiting ON d360_media (channel_id, state, state_since);
