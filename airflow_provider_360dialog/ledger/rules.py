@@ -24,7 +24,7 @@ MUCH_LESS: Final = 0.7
 AGAIN_WITHIN_S: Final = 5.0
 SLOW_DOWN_EVERY_S: Final = 1.0
 CLIMB_S: Final = 10.0
-FIRST_PER_S: Final = 23.75
+FIRST_PER_S: Final = 23.5
 """From which a new channel climbs to the ceiling."""
 PROBE: Final = 0.0005
 PROBE_LATER: Final = 0.002

@@ -85,7 +85,7 @@ def test_a_connection_lowers_the_ceiling_and_never_raises_it(ceiling: float):
 
 def test_a_new_channel_begins_a_little_lower():
     pace = fresh(100.0)
-    assert 24.0 <= pace.rate_at(100.0) < pace.rate_at(102.0) < CEILING_PER_S
+    assert 23.9 <= pace.rate_at(100.0) < pace.rate_at(102.0) < CEILING_PER_S
     assert pace.rate_at(105.0) == pytest.approx(CEILING_PER_S)
     assert slow_down(pace, now=100.0).refused_at == 100.0
 
