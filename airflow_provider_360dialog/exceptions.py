@@ -13,6 +13,9 @@ The branches say what the caller can do; the leaves say what happened::
     |   |-- ValidityOutOfReachError  no upload lives as long as was asked for
     |   |-- CampaignUnknownError    a campaign that was never planned
     |   |-- TooManyRejectsError     more items were rejected than a campaign may lose
+    |   |-- MediaReferencedError    a live campaign needs the id that was to be deleted
+    |   |-- CleanupPlanRefusedError  a clean-up's plan is not one that may be carried out here
+    |   |-- CleanupTooLargeError    a clean-up's plan names more ids than max_delete allows
     |   |-- SourceUnreadableError   the file to upload cannot be read
     |   |-- DestinationError        the place to download to cannot be used
     |   `-- DownloadTooLargeError   announced larger than WhatsApp media can be
@@ -34,7 +37,7 @@ The branches say what the caller can do; the leaves say what happened::
     |   |-- InterruptedExchangeError  the request may have arrived; no whole answer came back
     |   |-- ServerError             5xx
     |   |-- AnswerUnreadableError   a success that cannot be read
-    |   |-- SourceChangedError      the file changed while it was sent
+    |   |-- SourceChangedError      the file changed since it was judged
     |   |-- LedgerUnavailableError  the ledger cannot be reached: nothing was sent
     |   |-- CampaignIncompleteError items of a campaign have no id yet
     |   |-- StorageFailedError      disk or object storage failed in a way that may pass
@@ -203,6 +206,49 @@ class ValidityOutOfReachError(CallError):
             f"No media id can be promised until {valid_until.isoformat(timespec='seconds')}: ids live 30 days "
             f"less a margin of 24 h, which now means {latest.isoformat(timespec='seconds')}. "
             "Upload later, or refresh nearer to the send."
+        )
+
+
+class MediaReferencedError(CallError):
+    """A live campaign needs the id that was to be deleted. Nothing was sent.
+
+    Attributes:
+        media_id: the id. campaigns: how many need it. campaign: the name of one of them.
+    """
+
+    def __init__(self, *, media_id: str, campaigns: int, campaign: str) -> None:
+        self.media_id, self.campaigns, self.campaign = media_id, campaigns, _quoted(campaign, 120)
+        others = f" and {campaigns - 1} more" if campaigns > 1 else ""
+        super().__init__(
+            f"Media id {media_id} was not deleted: campaign {self.campaign!r}{others} still needs it. Nothing was sent. "
+            "Delete it when no campaign needs it any more, or pass force=True to delete it all the same."
+        )
+
+
+class CleanupPlanRefusedError(CallError):
+    """A plan of a clean-up that cannot be carried out here; nothing was deleted. ``reason``."""
+
+    def __init__(self, *, reason: str) -> None:
+        self.reason = _quoted(reason)
+        super().__init__(
+            f"The plan of this clean-up was refused: {self.reason}. Nothing was deleted. "
+            "Make a new one with mode='plan', the same connection and the same arguments."
+        )
+
+
+class CleanupTooLargeError(CallError):
+    """A plan of a clean-up names more ids than ``max_delete`` allows; nothing was deleted.
+
+    Attributes:
+        planned: ids that it would delete. alive: ids of the channel that are not known to have ended.
+        max_delete: how many it may delete, or the share of ``alive``, as it was given.
+    """
+
+    def __init__(self, *, planned: int, alive: int, max_delete: float) -> None:
+        self.planned, self.alive, self.max_delete = planned, alive, max_delete
+        super().__init__(
+            f"The clean-up would delete {planned} of the channel's {alive} ids, more than max_delete={max_delete} allows. "
+            f"Nothing was deleted. Look at the plan; if it is right, approve it by raising max_delete to {planned}."
         )
 
 
@@ -443,12 +489,12 @@ class AnswerUnreadableError(TransientError):
 
 
 class SourceChangedError(TransientError):
-    """A file was changed between being judged and being sent. ``uri``. The media id that came back is not used."""
+    """A file was changed since it was judged, or planned. ``uri``; ``media_id`` of other bytes that were sent, which is not used."""
 
     def __init__(self, *, uri: str, media_id: str | None = None) -> None:
         self.uri, self.media_id = _quoted(uri), media_id
         super().__init__(
-            f"{self.uri!r} changed while it was uploaded: what was sent is not what was judged, so its media id is not used."
+            f"{self.uri!r} has changed since it was judged: its bytes are not those that are meant, so no media id of them is used."
         )
 
 
