@@ -53,7 +53,7 @@ def run(
         and found["most_failed_and_in_flight"] <= _MOST
         and not found["blocks"]
         and found["kills"] == kills
-        and 2 * found["credits_of_killed_holders"] >= kills
+        and 4 * found["credits_of_killed_holders"] >= kills
         and (found["failed_unheard"] > 0 or kills < 30)  # a dead id whose caller died in flight: few kills may meet none
         and found["free_after_last_kill"] < _MOST
         and found["free_an_hour_later"] == found["answered_an_hour_later"] == found["in_flight_an_hour_later"] == _MOST
