@@ -293,7 +293,12 @@ def _file_items(folder: str, pattern: str, files: Callable[[str, str], Iterator[
 
 def _is_kept(folder: str, key: str) -> bool:
     """Whether a URI leads to this very object: a ``?`` or ``#`` with nothing behind it is lost, and another one would be sent."""
-    return "://" not in folder or not _MARKS.search(key) or str(_object_path(folder + key)) == folder + key
+    if "://" not in folder or not _MARKS.search(key):
+        return True
+    try:
+        return str(_object_path(folder + key)) == folder + key
+    except ValueError:
+        return False
 
 
 def _is_left_out(key: str) -> bool:

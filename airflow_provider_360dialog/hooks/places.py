@@ -118,6 +118,10 @@ def _object_path(place: object) -> ObjectStoragePath:
     from airflow.sdk import ObjectStoragePath
 
     path = place if isinstance(place, ObjectStoragePath) else ObjectStoragePath(str(place))
+    if not isinstance(place, ObjectStoragePath) and str(path).count("?") + str(path).count("#") != sum(
+        map(str(place).count, "?#")
+    ):
+        raise ValueError("Airflow would read another name: a '?' or '#' in it is dropped; rename the object")
     _ = path.fs  # fails here, before anything is sent, where Airflow has no provider for this kind of store
     return path
 

@@ -481,3 +481,10 @@ def test_a_download_without_id_and_url_is_a_mistake(hook, tmp_path):
     """And says what is missing."""
     with pytest.raises(CallError, match="media_id"):
         hook.download(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("name", ["a.jpg?", "a.jpg#", "a.jpg?#x"])
+def test_a_name_that_airflow_would_shorten_is_not_taken_for_another(name):
+    """`ObjectStoragePath` drops an empty query or fragment: that would be another object."""
+    with pytest.raises(SourceUnreadableError, match=r"\?"):
+        source_at(f"s3://bucket/{name}")
