@@ -489,12 +489,13 @@ class AnswerUnreadableError(TransientError):
 
 
 class SourceChangedError(TransientError):
-    """A file was changed since it was judged, or planned. ``uri``; ``media_id`` of other bytes that were sent, which is not used."""
+    """A file was changed since it was judged or planned. ``uri``; ``media_id`` of other bytes that were sent: it is not used."""
 
     def __init__(self, *, uri: str, media_id: str | None = None) -> None:
         self.uri, self.media_id = _quoted(uri), media_id
         super().__init__(
-            f"{self.uri!r} has changed since it was judged: its bytes are not those that are meant, so no media id of them is used."
+            f"{self.uri!r} has changed since it was judged: its bytes are not those that are meant, "
+            "so no media id of them is used."
         )
 
 

@@ -30,9 +30,26 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "hooks": [{"integration-name": _INTEGRATION, "python-modules": [_HOOK_MODULE]}],
-        "operators": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_provider_360dialog.operators.media"]}],
+        "operators": [
+            {
+                "integration-name": _INTEGRATION,
+                "python-modules": [
+                    "airflow_provider_360dialog.operators.media",
+                    "airflow_provider_360dialog.operators.campaigns",
+                    "airflow_provider_360dialog.operators.cleanup",
+                ],
+            }
+        ],
         "cli": ["airflow_provider_360dialog.cli.commands.airflow_commands"],
-        "sensors": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_provider_360dialog.sensors.retrieval"]}],
+        "sensors": [
+            {
+                "integration-name": _INTEGRATION,
+                "python-modules": [
+                    "airflow_provider_360dialog.sensors.retrieval",
+                    "airflow_provider_360dialog.sensors.campaign",
+                ],
+            }
+        ],
         "connection-types": [
             {
                 "connection-type": "dialog360",

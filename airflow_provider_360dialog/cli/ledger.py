@@ -7,7 +7,7 @@ import io
 import json
 import os
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from airflow_provider_360dialog.cli.run import Result, UsageError
 from airflow_provider_360dialog.cli.words import counted, duration, table
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from airflow_provider_360dialog.ledger.statistics import ChannelStatistics
     from airflow_provider_360dialog.ledger.store import Store
     from airflow_provider_360dialog.ledger.verify import Finding
-
-_STATES: Final = (schema.CURRENT, schema.RETIRING, schema.SURPLUS, schema.DELETING, schema.DELETED, schema.GONE)
 
 
 def init(_args: Namespace, _out: TextIO) -> Result:
@@ -60,7 +58,7 @@ def stats(_args: Namespace, _out: TextIO) -> Result:
 
     store = ledger_store().open_existing()
     channels = read_statistics(store)
-    head = ["phone number id", *_STATES, "uploading", "orphan_possible", "refused", "soonest end"]
+    head = ["phone number id", *schema.MEDIA_STATES, "uploading", "orphan_possible", "refused", "soonest end"]
     text = table(head, [_row(each) for each in channels]) if channels else "No channel is on record yet."
     return Result(
         f"Ledger: {_where(store)}\n\n{text}",
@@ -138,7 +136,7 @@ def _row(each: ChannelStatistics) -> list[object]:
     ends = each.soonest_end_s
     end = "-" if ends is None else f"in {duration(ends)}" if ends > 0 else f"{duration(ends)} ago"
     name = f"{each.phone_number_id} (frozen)" if each.frozen else each.phone_number_id
-    states = [each.media.get(state, 0) for state in _STATES]
+    states = [each.media.get(state, 0) for state in schema.MEDIA_STATES]
     return [name, *states, each.uploading, each.orphan_possible, each.refused, end]
 
 

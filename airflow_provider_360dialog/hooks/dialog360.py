@@ -185,19 +185,21 @@ class Dialog360Hook(BaseHook):
             lambda calls: download(place, calls=calls, media_id=media_id, url=text, sha256=sha256, ask_again=ask_again)
         )
 
-    def delete(self, media_id: str, *, ignore_missing: bool = True) -> bool:
+    def delete(self, media_id: str, *, ignore_missing: bool = True, force: bool = False) -> bool:
         """Delete a media id: True where it was there, False where it was gone already.
 
         Args:
             media_id: digits, as text. ignore_missing: False makes an id that is gone already an error.
+            force: delete it although a campaign needs it whose ``needed_until`` lies ahead.
 
         Raises:
-            MediaIdInvalidError: before anything is sent. MediaGoneError: gone already, and ``ignore_missing`` is off.
+            MediaIdInvalidError, MediaReferencedError: before anything is sent.
+            MediaGoneError: gone already, and ``ignore_missing`` is off.
             Dialog360Error: any other failure.
         """
         from airflow_provider_360dialog.jobs.delete import delete
 
-        return self._session.run(lambda calls: delete(media_id, calls=calls, ignore_missing=ignore_missing))
+        return self._session.run(lambda calls: delete(media_id, calls=calls, ignore_missing=ignore_missing, force=force))
 
     def mark_used(self, media_id: str, *, trust_last_use: bool = False) -> bool:
         """Record that a message with this id was sent: False where the id is not on record.

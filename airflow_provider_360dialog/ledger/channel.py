@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from airflow_provider_360dialog.exceptions import ChannelFrozenError
 from airflow_provider_360dialog.ledger import schema
+from airflow_provider_360dialog.ledger.cleanup import Cleanup
 from airflow_provider_360dialog.ledger.decisions import Claimant
 from airflow_provider_360dialog.ledger.keeper import Keeper
 from airflow_provider_360dialog.ledger.ration import Ration
@@ -86,6 +87,11 @@ class ChannelLedger:
     def ration(self) -> Ration:
         """Its instants for uploads and its credits for GETs."""
         return Ration(self.store, self.identity.channel_id)
+
+    @property
+    def cleanup(self) -> Cleanup:
+        """Its ids on their way out."""
+        return Cleanup(self.store, self.identity.channel_id)
 
     @property
     def sources(self) -> Sources:

@@ -25,6 +25,8 @@ GONE: Final = "gone"
 EXPIRED: Final = "expired"
 """Its life at 360dialog has ended by itself."""
 
+MEDIA_STATES: Final = (CURRENT, RETIRING, SURPLUS, DELETING, DELETED, GONE, EXPIRED)
+
 PLANNED: Final = "planned"
 """An item whose file was judged good."""
 REJECTED: Final = "rejected"

@@ -158,6 +158,7 @@ class Dialog360DeleteMediaOperator(Dialog360Operator):
         media_id: one id, or a list of them (also as a JSON list, which is how a template renders one). Templated.
         ignore_missing: an id that is gone already counts as done; False fails the task on it.
         dry_run: check and count the ids, and send nothing.
+        force: delete also what a campaign needs whose ``needed_until`` lies ahead; False fails the task on it.
         dialog360_conn_id: the number that owns the ids. Templated.
 
     All ids are judged before the first is deleted. A task that failed half-way can simply run again.
@@ -165,21 +166,33 @@ class Dialog360DeleteMediaOperator(Dialog360Operator):
 
     template_fields: Collection[str] = ("media_id", "dialog360_conn_id")
 
-    def __init__(self, *, media_id: str | list[str], ignore_missing: bool = True, dry_run: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        media_id: str | list[str],
+        ignore_missing: bool = True,
+        dry_run: bool = False,
+        force: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.media_id = media_id
         self.ignore_missing = ignore_missing
         self.dry_run_only = dry_run
+        self.force = force
 
     def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002 - Airflow's signature
         """Delete; see the class for the result."""
         from airflow_provider_360dialog.api.identity import check_media_id
+        from airflow_provider_360dialog.hooks.cleanup import check_unneeded
 
         with self.as_airflow_sees_it():
             media_ids = list(dict.fromkeys([check_media_id(each) for each in _listed(self.media_id)]))
+            if len(media_ids) > 1 and not (self.force or self.dry_run_only):
+                check_unneeded(self.hook, media_ids)
             deleted = missing = 0
             for media_id in [] if self.dry_run_only else media_ids:
-                if self.hook.delete(media_id, ignore_missing=self.ignore_missing):
+                if self.hook.delete(media_id, ignore_missing=self.ignore_missing, force=self.force):
                     deleted += 1
                 else:
                     missing += 1

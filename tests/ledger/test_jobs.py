@@ -27,6 +27,7 @@ from airflow_provider_360dialog.jobs.upload import upload
 from airflow_provider_360dialog.ledger import schema
 from airflow_provider_360dialog.ledger.channel import ChannelLedger
 from airflow_provider_360dialog.ledger.channels import Channels
+from airflow_provider_360dialog.ledger.cleanup import Cleanup
 from airflow_provider_360dialog.ledger.ration import Ration
 from airflow_provider_360dialog.ledger.refused import RefusedIds
 from airflow_provider_360dialog.ledger.store import Store
@@ -355,6 +356,7 @@ OUTAGES = [
     (RefusedIds, "look_up", "fetch"),
     (ChannelLedger, "check_usable", "fetch"),
     (ChannelLedger, "check_usable", "delete"),
+    (Cleanup, "begin_delete", "delete"),
     (Uploads, "mark", "delete"),
     (ChannelLedger, "is_deleted", "delete"),
 ]
