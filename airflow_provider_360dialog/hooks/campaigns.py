@@ -122,6 +122,8 @@ class Campaigns:
         from airflow_provider_360dialog.hooks.ledger import ledger_store
         from airflow_provider_360dialog.ledger.campaigns import Campaigns as OnRecord
 
+        if concurrency is not None and concurrency < 1:
+            raise CallError(f"concurrency is at least 1, or None to follow the pace; not {concurrency!r}.")
         store = ledger_store().open()
         good_until = OnRecord(store).find(campaign).good_until
         uploader = self._uploader(store, hook, good_until, concurrency, max_bytes_in_flight, report)

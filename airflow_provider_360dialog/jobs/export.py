@@ -94,11 +94,15 @@ def export(
     campaigns = Campaigns(store)
     campaign = campaigns.find(name, min_valid_until=min_valid_until)
     if require_complete:
-        found = _look(campaigns, campaign)
-        if not found.is_complete:
-            raise CampaignIncompleteError(campaign=name, missing=found.missing, rejected=found.rejected, items=found.items)
+        _require_complete(name, _look(campaigns, campaign))
     tally = _Tally(campaign)
-    _, sha256 = write(_lines(tally.pass_on(campaigns.rows(campaign)), as_csv=as_csv))
+
+    def rows() -> Iterator[ItemRow]:
+        yield from tally.pass_on(campaigns.rows(campaign))
+        if require_complete:  # an id may have died, or a plan have added an item, since the look
+            _require_complete(name, tally.result)
+
+    _, sha256 = write(_lines(rows(), as_csv=as_csv))
     version = campaigns.note_export(campaign, sha256)
     log.info("exported version %d of %r: %d rows, %d missing", version, name, tally.result.rows, tally.result.missing)
     return Exported(tally.result, version)
@@ -127,6 +131,11 @@ class _Tally:
                 continue
             self._first_end = row.safe_until if self._first_end is None else min(self._first_end, row.safe_until)
             yield row
+
+
+def _require_complete(name: str, found: Readiness) -> None:
+    if not found.is_complete:
+        raise CampaignIncompleteError(campaign=name, missing=found.missing, rejected=found.rejected, items=found.items)
 
 
 def _look(campaigns: Campaigns, campaign: Campaign) -> Readiness:

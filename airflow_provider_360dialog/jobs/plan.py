@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import math
+import sqlite3
 import tempfile
 import threading
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -25,7 +27,7 @@ from airflow_provider_360dialog.ledger.uploads import Fingerprint
 from airflow_provider_360dialog.media.judge import inspect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from typing import IO
 
     from airflow_provider_360dialog.ledger.store import Store
@@ -40,6 +42,8 @@ _PAGE: Final = 200
 _HANDS: Final = 4
 _TELL_EVERY_S: Final = 10.0
 _LONGEST_NAME: Final = 250
+_MOST_REASONS: Final = 20
+_MANY_REASONS: Final = 1_000
 
 
 @dataclass(frozen=True)
@@ -73,12 +77,22 @@ class Order:
     channels: Mapping[str, PlanChannel]
     replicate: bool = False
 
-    def check(self) -> None:
-        """Raise `CallError` where it cannot be."""
+    @property
+    def numbers(self) -> tuple[PlanChannel, ...]:
+        """Each number once, by the first of its connections."""
+        found: dict[int, PlanChannel] = {}
+        for each in self.channels.values():
+            found.setdefault(each.channel_id, each)
+        return tuple(found.values())
+
+    def check(self, now: float) -> None:
+        """Raise `CallError` where it cannot be. ``now``: float seconds."""
         if not self.campaign.strip() or len(self.campaign) > _LONGEST_NAME or not self.campaign.isprintable():
             raise CallError(f"A campaign's name has 1 to {_LONGEST_NAME} printable characters; this is {self.campaign[:60]!r}.")
         if not self.channels:
             raise CallError("A campaign needs at least one channel: give the connection ids of its numbers.")
+        if self.needed_until <= now:
+            raise CallError(f"needed_until of campaign {self.campaign!r} is in the past: nothing has to be uploaded for it.")
 
 
 @dataclass
@@ -142,10 +156,7 @@ class Planner:
         Raises:
             CallError: a name or an instant that cannot be. StoppedError: the task was told to end; what was read is on record.
         """
-        order.check()
-        now = self.ask(self.store.read_now).timestamp()
-        if order.needed_until <= now:
-            raise CallError(f"needed_until of campaign {order.campaign!r} is in the past: nothing has to be uploaded for it.")
+        order.check(self.ask(self.store.read_now).timestamp())
         campaigns = Campaigns(self.store)
         campaign = self.ask(campaigns.begin_plan, order.campaign, order.needed_until)
         plan = _Plan(self, order)
@@ -167,20 +178,19 @@ class Planner:
                 size_bytes=each.size_bytes,
                 seconds=channel.seconds(each.uploads),
             )
-            for channel in order.channels.values()
+            for channel in order.numbers
             if (each := work.get(channel.channel_id)) is not None
         ]
         return plan.result(found)
 
     def dry_run(self, wanted: Iterable[Wanted | Malformed], order: Order) -> PlanResult:
         """The same without a trace: nothing is recorded, and rejects are only counted and logged."""
-        order.check()
         now = self.ask(self.store.read_now).timestamp()
+        order.check(now)
         good_until = good_until_of(order.needed_until, now)
-        campaigns, plan = Campaigns(self.store), _Plan(self, order)
-        found = {channel.channel_id: ChannelPlan(channel.conn_id) for channel in order.channels.values()}
-        seen: set[tuple[int, str, str]] = set()
-        with tempfile.TemporaryFile("w+", encoding="utf-8") as rejects:
+        campaigns, plan = Campaigns(self.store), _Plan(self, order, remembers=False)
+        found = {channel.channel_id: ChannelPlan(channel.conn_id) for channel in order.numbers}
+        with tempfile.TemporaryFile("w+", encoding="utf-8") as rejects, closing(_Met()) as met:
             for planned in plan.pages(wanted, rejects):
                 ready = self.ask(campaigns.ready_among, planned, good_until=good_until)
                 for each in planned:
@@ -192,12 +202,10 @@ class Planner:
                     file = (each.channel_id, each.file.sha256, each.file.mime_type)
                     if file in ready:
                         of_channel.ready += 1
-                    elif file not in seen:
-                        seen.add(file)
+                    elif met.is_new(file):
                         of_channel.uploads += 1
                         of_channel.size_bytes += each.file.size_bytes
-            _pass_on(rejects, _show)
-        for channel in order.channels.values():
+        for channel in order.numbers:
             found[channel.channel_id].seconds = channel.seconds(found[channel.channel_id].uploads)
         return plan.result(list(found.values()))
 
@@ -208,20 +216,38 @@ class Planner:
 
 @dataclass(frozen=True)
 class _Judged:
-    """A verdict, or why there is none."""
+    """A verdict, or why there is none. ``unchanged``: the file's stamp was the same before it was read and after."""
 
     verdict: Verdict | None = None
     reasons: tuple[dict[str, str], ...] = ()
+    unchanged: bool = False
+
+
+class _Met:
+    """Files that were met before: in a temporary database, so that memory stays flat."""
+
+    def __init__(self) -> None:
+        self._db = sqlite3.connect("", isolation_level=None)
+        self._db.execute("PRAGMA synchronous=OFF")
+        self._db.execute("BEGIN")
+        self._db.execute("CREATE TABLE met (channel_id, sha256, mime_type, PRIMARY KEY (channel_id, sha256, mime_type))")
+
+    def is_new(self, file: tuple[int, str, str]) -> bool:
+        return self._db.execute("INSERT OR IGNORE INTO met VALUES (?, ?, ?)", file).rowcount == 1
+
+    def close(self) -> None:
+        self._db.close()
 
 
 class _Plan:
     """One plan under way: pages of what is wanted become pages of what can be recorded; the rest goes to the rejects."""
 
-    def __init__(self, means: Planner, order: Order) -> None:
-        self._means, self._order = means, order
+    def __init__(self, means: Planner, order: Order, *, remembers: bool = True) -> None:
+        self._means, self._order, self._remembers = means, order, remembers
         self._sources = Sources(means.store)
         self._items = self._rejected = 0
         self._rough: Counter[str] = Counter()
+        self._why: Counter[tuple[str, str]] = Counter()
         self._told_at = -math.inf
 
     def pages(self, wanted: Iterable[Wanted | Malformed], rejects: IO[str]) -> Iterator[list[PlannedItem]]:
@@ -247,10 +273,12 @@ class _Plan:
                 each.size_bytes / 1e6,
                 each.seconds,
             )
+        for (code, message), count in self._why.most_common(_MOST_REASONS):
+            log.warning("%d rejected [%s]: %s", count, code, message)
         return PlanResult(self._items, self._rejected, tuple(busiest_first))
 
     def _planned(self, page: list[Wanted | Malformed], hands: ThreadPoolExecutor, rejects: IO[str]) -> Iterator[PlannedItem]:
-        good = [each for each in page if isinstance(each, Wanted)]
+        good = [each for each in page if isinstance(each, Wanted) and self._channels_of(each)[0]]
         judged = dict(zip(map(id, good), self._judge(good, hands), strict=True))
         for each in page:
             if isinstance(each, Malformed):
@@ -287,37 +315,46 @@ class _Plan:
 
     def _channels_of(self, wanted: Wanted) -> tuple[Sequence[PlanChannel], str | None]:
         """Where an item goes; or, in words, why nowhere."""
-        known = self._order.channels
+        known, numbers = self._order.channels, self._order.numbers
         if self._order.replicate:
-            return list(known.values()), None
+            return numbers, None
         if wanted.channel is None:
-            if len(known) == 1:
-                return list(known.values()), None
+            if len(numbers) == 1:
+                return numbers, None
             return [], "It names no channel, and the campaign has several: give its connection id in the column 'channel'."
         if wanted.channel not in known:
             return [], f"Its channel {wanted.channel[:60]!r} is none of the campaign's: {', '.join(sorted(known))[:200]}."
         return [known[wanted.channel]], None
 
     def _judge(self, wanted: list[Wanted], hands: ThreadPoolExecutor) -> list[_Judged]:
-        """A verdict for each; files that have not changed since they were found good are not read again."""
-        opened = [self._open(each) for each in wanted]
-        stamped = [
-            (index, (source.uri, stamp, _said(each)))
+        """A verdict for each; a file that many want is read once."""
+        asked = [(each.uri, each.mime_type, each.filename, each.kind) for each in wanted]
+        different = dict(zip(asked, wanted, strict=True))
+        judged = dict(zip(different, self._judge_files(list(different.values()), hands), strict=True))
+        return [judged[each] for each in asked]
+
+    def _judge_files(self, wanted: list[Wanted], hands: ThreadPoolExecutor) -> list[_Judged]:
+        """Files that have not changed since they were found good are not read again."""
+        opened = list(hands.map(self._open, wanted))
+        stamped = {
+            index: (source.uri, stamp, _said(each))
             for index, (each, (source, stamp, _)) in enumerate(zip(wanted, opened, strict=True))
             if source is not None and stamp is not None
-        ]
-        recalled = self._means.ask(self._sources.recall_many, [question for _, question in stamped])
-        known = {index: verdict for (index, _), verdict in zip(stamped, recalled, strict=True) if verdict is not None}
-        fresh = [index for index in range(len(wanted)) if index not in known]
-        read = dict(zip(fresh, hands.map(lambda index: self._read(wanted[index], *opened[index]), fresh), strict=True))
-        questions = dict(stamped)
-        learned = [
-            (*questions[index], judged.verdict)
-            for index, judged in read.items()
-            if judged.verdict is not None and index in questions and self._is_unchanged(*opened[index][:2])
-        ]
-        self._means.ask(self._sources.remember_many, learned)
-        return [_Judged(known[index]) if index in known else read[index] for index in range(len(wanted))]
+        }
+        recalled = self._means.ask(self._sources.recall_many, list(stamped.values()))
+        known = {index: _Judged(verdict) for index, verdict in zip(stamped, recalled, strict=True) if verdict is not None}
+        under_way = {
+            index: hands.submit(self._read, wanted[index], *opened[index]) for index in range(len(wanted)) if index not in known
+        }
+        fault = _first_fault(under_way.values())
+        read = {index: each.result() for index, each in under_way.items() if not each.cancelled() and each.exception() is None}
+        if self._remembers:  # also before a fault is raised: the next try does not read these again
+            learned = [(*stamped[index], each.verdict) for index, each in read.items() if each.verdict and each.unchanged]
+            learned.sort(key=lambda each: (each[0], str(each[2])))  # two plans that lock crosswise would wait for each other
+            self._means.ask(self._sources.remember_many, learned)
+        if fault is not None:
+            raise fault
+        return [known[index] if index in known else read[index] for index in range(len(wanted))]
 
     def _open(self, wanted: Wanted) -> tuple[Source | None, str | None, Dialog360Error | None]:
         """A file and its stamp, or what is wrong with it."""
@@ -329,25 +366,27 @@ class _Plan:
         except Dialog360Error as error:
             return None, None, error
 
-    def _read(self, wanted: Wanted, source: Source | None, _stamp: str | None, error: Dialog360Error | None) -> _Judged:
+    def _read(self, wanted: Wanted, source: Source | None, stamp: str | None, error: Dialog360Error | None) -> _Judged:
+        if self._means.stop.is_set():
+            raise StoppedError(operation="plan")
         if source is not None and error is None:
             try:
                 verdict = inspect(source, **_said(wanted))
+                if verdict.ok:
+                    return _Judged(verdict, unchanged=stamp is not None and source.stamp() == stamp)
+                return _Judged(reasons=tuple({"code": p.code, "message": p.message, "remedy": p.remedy} for p in verdict.errors))
             except TransientError:
                 raise  # the storage, not the file: Airflow tries the plan again, and what was read is remembered
             except Dialog360Error as caught:
                 error = caught
-            else:
-                if verdict.ok:
-                    return _Judged(verdict)
-                return _Judged(reasons=tuple({"code": p.code, "message": p.message, "remedy": p.remedy} for p in verdict.errors))
         return _Judged(reasons=(_reason("source_unreadable", str(error)),))
-
-    def _is_unchanged(self, source: Source | None, stamp: str | None) -> bool:
-        return source is not None and source.stamp() == stamp
 
     def _reject(self, item: Wanted | Malformed, conn_id: str | None, reasons: Sequence[dict[str, str]], rejects: IO[str]) -> None:
         self._rejected += 1
+        for each in reasons:  # a path may name a customer: it goes into the file, not into the log
+            why = (each["code"], "the file cannot be read" if each["code"] == "source_unreadable" else each["message"])
+            if why in self._why or len(self._why) < _MANY_REASONS:
+                self._why[why] += 1
         facts = {"line": item.line, "key": item.key, "channel": conn_id, "uri": item.uri, "problems": list(reasons)}
         rejects.write(json.dumps(facts) + "\n")
 
@@ -368,15 +407,20 @@ class _Plan:
         )
 
 
+def _first_fault(under_way: Collection[Future[_Judged]]) -> BaseException | None:
+    """Wait until all is done, or until something fails: then what has not begun is left, and what has is waited for."""
+    wait(under_way, return_when=FIRST_EXCEPTION)
+    for each in under_way:
+        each.cancel()
+    wait(under_way)
+    faults = (each.exception() for each in under_way if not each.cancelled())
+    return next((each for each in faults if each is not None), None)
+
+
 def _pass_on(rejects: IO[str], write: Callable[[Iterator[str]], object]) -> None:
     if rejects.tell():
         rejects.seek(0)
         write(line.rstrip("\n") for line in rejects)
-
-
-def _show(lines: Iterator[str]) -> None:
-    for line in islice(lines, 100):
-        log.info("would be rejected: %s", line)
 
 
 def _said(wanted: Wanted) -> dict[str, str | None]:

@@ -120,8 +120,10 @@ class Campaigns:
         Raises:
             CampaignUnknownError: it was never planned.
         """
-        with self._store.read() as db:
-            row = db.execute(sa.select(_campaign, self._store.now).where(_campaign.c.name == name)).first()
+        row = None
+        if name.isprintable():  # no other was ever planned, and some cannot be asked for
+            with self._store.read() as db:
+                row = db.execute(sa.select(_campaign, self._store.now).where(_campaign.c.name == name)).first()
         if row is None:
             raise CampaignUnknownError(campaign=name)
         good_until = good_until_of(row.needed_until, row.now) if min_valid_until is None else min_valid_until
@@ -148,13 +150,15 @@ class Campaigns:
         with self._store.write() as db:
             files = self._file_rows(db, items)
             insert = insert_for(self._store)(_item)
-            changing = {name: insert.excluded[name] for name in _ITEM_COLUMNS}
-            # Two plans of one campaign at once: what either wants stays.
-            newest = sa.case((_item.c.plan > insert.excluded.plan, _item.c.plan), else_=insert.excluded.plan)
             statement = insert.on_conflict_do_update(
-                index_elements=["campaign_id", "channel_id", "key"], set_=changing | {"plan": newest}
+                index_elements=["campaign_id", "channel_id", "key"],
+                set_={name: insert.excluded[name] for name in _ITEM_COLUMNS},
+                # Two plans of one campaign at once: what the one that began later says stands, whoever writes last.
+                where=_item.c.plan <= insert.excluded.plan,
             )
-            db.execute(statement, [_values(campaign, each, files) for each in items])
+            # In one order for all: two who lock crosswise would wait for each other. The later of one key's items stays so.
+            in_order = sorted(items, key=lambda each: (each.channel_id, each.key))
+            db.execute(statement, [_values(campaign, each, files) for each in in_order])
 
     def end_plan(self, campaign: Campaign) -> int:
         """A plan is complete: items that only earlier plans wanted are let go; how many."""
@@ -167,8 +171,8 @@ class Campaigns:
                     done = _campaign.update().where(_campaign.c.id == campaign.row)
                     db.execute(done.values(planned_at=self._store.now.element))
                     return gone
-                db.execute(_item.delete().where(_item.c.id.in_(rows)))
-            gone += len(rows)
+                # Asked again: a later plan may have wanted one of them since.
+                gone += db.execute(_item.delete().where(_item.c.id.in_(rows), _item.c.plan < campaign.plan)).rowcount
 
     def ready_among(self, items: Sequence[PlannedItem], *, good_until: float) -> set[tuple[int, str, str]]:
         """Of these items' files, those that have an id that is safe until then: (channel, sha256, MIME type)."""
@@ -231,6 +235,7 @@ class Campaigns:
                 _item.c.state == schema.PLANNED,
                 _item.c.id > after,
                 _campaign.c.needed_until > self._store.now.element,
+                _media.c.channel_id == channel_id,  # the way to the few ids that die; else every item of the ledger is looked at
                 _media.c.safe_until < valid_until,
             )
             .order_by(_item.c.id)
@@ -362,7 +367,7 @@ class Campaigns:
                 "mime_type": mime_type,
                 "size_bytes": wanted[channel, sha256, mime_type].size_bytes,
             }
-            for channel, sha256, mime_type in wanted
+            for channel, sha256, mime_type in sorted(wanted)
             if (channel, sha256, mime_type) not in found
         ]
         if fresh:
@@ -387,6 +392,7 @@ _ITEM_COLUMNS: Final = (
     "fingerprint_id",
     "state",
     "reason",
+    "plan",
 )
 
 

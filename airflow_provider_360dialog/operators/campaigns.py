@@ -47,7 +47,9 @@ class Dialog360PlanCampaignOperator(_CampaignOperator):
     """Judge every file of a campaign by its content, and put on record what has to be uploaded. Sends no file.
 
     Give the channels that have work to the upload: ``Dialog360UploadCampaignOperator.partial(...).expand(dialog360_conn_id=
-    plan.output["channels"])``. A plan replaces the campaign's earlier one; unchanged files are not read again.
+    channels(plan.output))``, where ``channels`` is a ``@task`` that returns ``planned["channels"]``, for Airflow maps over the
+    whole result of a task. Without work the upload is skipped: what follows it needs ``trigger_rule="none_failed"``. A plan
+    replaces the campaign's earlier one; unchanged files are not read again.
 
     XCom: ``counts`` (items, rejected, ready, uploads, bytes), ``eta`` (seconds, busiest), ``rejects_uri``, ``channels``
     (connection ids with work).
@@ -158,7 +160,7 @@ class Dialog360UploadCampaignOperator(Dialog360Operator):
     def execute(self, context: Context) -> dict[str, int]:
         """Upload; see the class for the result."""
         with self.as_airflow_sees_it():
-            if self.source:
+            if self.source is not None and self.source != "":  # an empty list is a campaign of nothing
                 self._plan(self.source)
             return self.campaigns.upload(
                 self.campaign,

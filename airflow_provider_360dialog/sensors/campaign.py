@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.configuration import conf
 from airflow.sdk import BaseSensorOperator
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout
 
 from airflow_provider_360dialog.exceptions import Dialog360Error
 from airflow_provider_360dialog.hooks.campaigns import Campaigns
@@ -51,16 +51,26 @@ class Dialog360CampaignReadySensor(BaseSensorOperator):
         """Poke; or, deferrable, look, and look again after ``poke_interval``."""
         if not self.deferrable:
             return super().execute(context)
-        if not self.poke(context):
-            from airflow.providers.standard.triggers.temporal import DateTimeTrigger
+        return self._look(context, datetime.now(UTC))
 
-            moment = datetime.now(UTC) + timedelta(seconds=self.poke_interval)
-            self.defer(trigger=DateTimeTrigger(moment=moment), method_name="resume", timeout=timedelta(seconds=self.timeout))
-        return None
+    def resume(self, context: Context, event: Any = None, *, began_at: str | None = None) -> Any:  # noqa: ARG002 - Airflow's
+        """Look again; ``timeout`` runs from the first look on."""
+        return self._look(context, datetime.fromisoformat(began_at) if began_at else datetime.now(UTC))
 
-    def resume(self, context: Context, event: Any = None) -> Any:  # noqa: ARG002 - Airflow's signature
-        """Look again."""
-        return self.execute(context)
+    def _look(self, context: Context, began_at: datetime) -> None:
+        if self.poke(context):
+            return
+        left = began_at + timedelta(seconds=self.timeout) - datetime.now(UTC)
+        if left <= timedelta(0):
+            raise AirflowSensorTimeout(f"Campaign {self.campaign!r} was not ready within {self.timeout:.0f} s.")
+        from airflow.providers.standard.triggers.temporal import DateTimeTrigger
+
+        self.defer(
+            trigger=DateTimeTrigger(moment=datetime.now(UTC) + timedelta(seconds=self.poke_interval)),
+            method_name="resume",
+            kwargs={"began_at": began_at.isoformat()},
+            timeout=left,
+        )
 
     def poke(self, context: Context) -> bool:  # noqa: ARG002 - Airflow's signature
         """Whether it is ready now."""
