@@ -160,8 +160,7 @@ class TooManyRejectsError(CallError):
         where = f"The reasons and remedies are in {rejects_uri}" if rejects_uri else "The reasons and remedies are in the log"
         super().__init__(
             f"{rejected} of {items} items of campaign {self.campaign!r} were rejected, more than the share of "
-            f"{max_reject_ratio:g} that max_reject_ratio allows. {where}; mend them, or raise max_reject_ratio. "
-            "What is good stays planned."
+            f"{max_reject_ratio:g} that max_reject_ratio allows. {where}; mend them, or raise max_reject_ratio."
         )
 
 
@@ -528,14 +527,19 @@ class CampaignIncompleteError(TransientError):
 
     Attributes:
         campaign: its name. missing, rejected, items: how many have none, how many of these were rejected, and of how many.
+        is_planned: False while its first plan is not complete, so that not all items are known.
     """
 
-    def __init__(self, *, campaign: str, missing: int, rejected: int, items: int) -> None:
+    def __init__(self, *, campaign: str, missing: int, rejected: int, items: int, is_planned: bool = True) -> None:
         self.campaign, self.missing, self.rejected, self.items = _quoted(campaign, 120), missing, rejected, items
+        self.is_planned = is_planned
         super().__init__(
             f"{missing} of {items} items of campaign {self.campaign!r} have no media id that is safe for long enough "
             f"({rejected} of these were rejected). Upload them first (Dialog360UploadCampaignOperator), or export with "
             "require_complete=False."
+            if is_planned
+            else f"The plan of campaign {self.campaign!r} is not complete: it is running, or was ended midway. "
+            "Wait for it, or run it again (Dialog360PlanCampaignOperator)."
         )
 
 

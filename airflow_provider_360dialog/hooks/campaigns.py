@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Wanted = Place | Sequence[object]
 
 Assign = Literal["manifest", "replicate"]
+_VERSION: Final = "{version}"
 MAX_BYTES_IN_FLIGHT: Final = 64 * 1024 * 1024
 
 
@@ -53,6 +54,7 @@ class Campaigns:
         max_reject_ratio: float = 0.01,
         dry_run: bool = False,
         rejects_uri: Place | None = None,
+        whole: bool = True,
     ) -> dict[str, Any]:
         """Judge every file of a campaign and put on record what has to be uploaded. Sends no file.
 
@@ -62,6 +64,7 @@ class Campaigns:
             assign: ``manifest``: each item on the channel that it names; ``replicate``: each item on every channel.
             max_reject_ratio: share of the items, 0 to 1, that may be rejected. dry_run: look and count only.
             rejects_uri: where rejected items go with their reasons, as JSONL; None: beside the manifest or the folder.
+            whole: these are all channels of the campaign; else what its other channels need stays.
 
         Returns:
             ``counts`` (items, rejected, ready, uploads, bytes), ``eta`` (seconds and busiest channel), ``rejects_uri`` (None
@@ -82,7 +85,8 @@ class Campaigns:
         given = input_at(source)
         place = rejects_uri or given.rejects_uri
         store = ledger_store().open()
-        order = Order(campaign, instant("needed_until", needed_until).timestamp(), _numbers(channels), assign == "replicate")
+        until = instant("needed_until", needed_until).timestamp()
+        order = Order(campaign, until, _numbers(channels), replicate=assign == "replicate", whole=whole)
         planner = Planner(store, source_at, self._stop)
         written: list[str] = []
 
@@ -100,7 +104,7 @@ class Campaigns:
                 max_reject_ratio=ratio,
                 rejects_uri=written[0] if written else None,
             )
-        return _told(found, written)
+        return _told(found, written, dry_run=dry_run)
 
     def upload(
         self,
@@ -167,7 +171,7 @@ class Campaigns:
         """Write which id answers for which item, as JSONL, or as CSV where the name ends in ``.csv``. Asks the ledger only.
 
         Args:
-            campaign: its name. destination: of the file; replaced where it stands.
+            campaign: its name. destination: of the file; replaced where it stands. ``{version}`` in it becomes the version.
             min_valid_until: aware instant until which an id has to be safe to count; None: as long as the campaign needs it.
             require_complete: write nothing where an item is missing.
         """
@@ -177,11 +181,12 @@ class Campaigns:
 
         return export(
             campaign,
-            lambda lines: write_lines(destination, lines),
+            lambda lines, version: write_lines(named(destination, version), lines),
             store=ledger_store().open(),
             as_csv=str(destination).lower().endswith(".csv"),
             min_valid_until=None if min_valid_until is None else instant("min_valid_until", min_valid_until).timestamp(),
             require_complete=require_complete,
+            named_by_version=_VERSION in str(destination),
         )
 
     def readiness(self, campaign: str, *, min_valid_until: datetime | str | None = None) -> Readiness:
@@ -246,6 +251,12 @@ def _numbers(channels: Sequence[str]) -> dict[str, Any]:
     return found
 
 
+def named(destination: Place, version: int) -> Place:
+    """The place of an export, with its version where the name has room for it."""
+    text = str(destination)
+    return text.replace(_VERSION, str(version)) if _VERSION in text else destination
+
+
 def _share(value: object) -> float:
     try:
         share = float(str(value))
@@ -256,7 +267,7 @@ def _share(value: object) -> float:
     return share
 
 
-def _told(found: PlanResult, written: list[str]) -> dict[str, Any]:
+def _told(found: PlanResult, written: list[str], *, dry_run: bool) -> dict[str, Any]:
     busiest = found.channels[0] if found.channels else None
     return {
         "counts": {
@@ -268,5 +279,5 @@ def _told(found: PlanResult, written: list[str]) -> dict[str, Any]:
         },
         "eta": {"seconds": round(found.seconds, 1), "busiest": None if busiest is None else busiest.conn_id},
         "rejects_uri": written[0] if written else None,
-        "channels": [each.conn_id for each in found.channels if each.uploads],
+        "channels": [] if dry_run else [each.conn_id for each in found.channels if each.uploads],
     }

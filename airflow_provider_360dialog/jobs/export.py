@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import logging
@@ -32,12 +33,14 @@ class Readiness:
     Attributes:
         items: all. missing: without such an id, the rejected included. rejected: of these.
         min_safe_until: aware UTC, the first end among the ids that count; None where there is none.
+        is_planned: whether all items are known; not while the first plan runs, or where it was ended midway.
     """
 
     items: int
     missing: int
     rejected: int
     min_safe_until: datetime | None
+    is_planned: bool = True
 
     @property
     def rows(self) -> int:
@@ -47,7 +50,7 @@ class Readiness:
     @property
     def is_complete(self) -> bool:
         """Whether nothing is missing, and there is something."""
-        return self.missing == 0 and self.items > 0
+        return self.is_planned and self.missing == 0 and self.items > 0
 
 
 @dataclass(frozen=True)
@@ -74,19 +77,23 @@ def readiness(name: str, *, store: Store, min_valid_until: float | None = None) 
 
 def export(
     name: str,
-    write: Callable[[Iterator[str]], tuple[int, str]],
+    write: Callable[[Iterator[str], int], tuple[int, str]],
     *,
     store: Store,
     as_csv: bool = False,
     min_valid_until: float | None = None,
     require_complete: bool = True,
+    named_by_version: bool = False,
 ) -> Exported:
     """Write the items that have an id, by channel and key: the same campaign gives the same bytes.
 
     Args:
-        name: of the campaign. write: takes the lines, publishes them whole or not at all; gives their number and sha256.
+        name: of the campaign.
+        write: takes the lines and the version (0 where it is not known yet), publishes them whole or not at all; gives their
+            number and sha256.
         store: the ledger. as_csv: else JSONL. min_valid_until: see `readiness`.
         require_complete: write nothing where an item is missing.
+        named_by_version: the version has to be known before it is written, so the items are read twice.
 
     Raises:
         CampaignUnknownError: it was never planned. CampaignIncompleteError: items are missing, and all are required.
@@ -95,6 +102,11 @@ def export(
     campaign = campaigns.find(name, min_valid_until=min_valid_until)
     if require_complete:
         _require_complete(name, _look(campaigns, campaign))
+    version = 0
+    if named_by_version:
+        version = campaigns.note_export(
+            campaign, _hash_of(_lines(_Tally(campaign).pass_on(campaigns.rows(campaign)), as_csv=as_csv))
+        )
     tally = _Tally(campaign)
 
     def rows() -> Iterator[ItemRow]:
@@ -102,8 +114,8 @@ def export(
         if require_complete:  # an id may have died, or a plan have added an item, since the look
             _require_complete(name, tally.result)
 
-    _, sha256 = write(_lines(rows(), as_csv=as_csv))
-    version = campaigns.note_export(campaign, sha256)
+    _, sha256 = write(_lines(rows(), as_csv=as_csv), version)
+    version = version or campaigns.note_export(campaign, sha256)
     log.info("exported version %d of %r: %d rows, %d missing", version, name, tally.result.rows, tally.result.missing)
     return Exported(tally.result, version)
 
@@ -112,14 +124,14 @@ class _Tally:
     """Counts items on their way."""
 
     def __init__(self, campaign: Campaign) -> None:
-        self._good_until = campaign.good_until
+        self._good_until, self._is_planned = campaign.good_until, campaign.is_planned
         self._items = self._missing = self._rejected = 0
         self._first_end: float | None = None
 
     @property
     def result(self) -> Readiness:
         first = None if self._first_end is None else datetime.fromtimestamp(self._first_end, UTC)
-        return Readiness(self._items, self._missing, self._rejected, first)
+        return Readiness(self._items, self._missing, self._rejected, first, self._is_planned)
 
     def pass_on(self, rows: Iterator[ItemRow]) -> Iterator[ItemRow]:
         """Those that have an id that is safe for long enough."""
@@ -135,7 +147,21 @@ class _Tally:
 
 def _require_complete(name: str, found: Readiness) -> None:
     if not found.is_complete:
-        raise CampaignIncompleteError(campaign=name, missing=found.missing, rejected=found.rejected, items=found.items)
+        raise CampaignIncompleteError(
+            campaign=name,
+            missing=found.missing,
+            rejected=found.rejected,
+            items=found.items,
+            is_planned=found.is_planned,
+        )
+
+
+def _hash_of(lines: Iterator[str]) -> str:
+    """As the writer of a file would have it."""
+    sha256 = hashlib.sha256()
+    for line in lines:
+        sha256.update(line.encode() + b"\n")
+    return sha256.hexdigest()
 
 
 def _look(campaigns: Campaigns, campaign: Campaign) -> Readiness:

@@ -70,12 +70,14 @@ class Order:
     Attributes:
         campaign: its name. needed_until: float seconds. channels: connection id -> number.
         replicate: every item on every channel, whatever it says itself.
+        whole: these are all channels of the campaign; else what others of its channels need stays.
     """
 
     campaign: str
     needed_until: float
     channels: Mapping[str, PlanChannel]
     replicate: bool = False
+    whole: bool = True
 
     @property
     def numbers(self) -> tuple[PlanChannel, ...]:
@@ -164,7 +166,8 @@ class Planner:
             for planned in plan.pages(wanted, rejects):
                 self.ask(campaigns.record, campaign, planned)
             _pass_on(rejects, write_rejects)
-        let_go = self.ask(campaigns.end_plan, campaign)
+        only = None if order.whole else {each.channel_id for each in order.numbers}
+        let_go = self.ask(campaigns.end_plan, campaign, only=only)
         if let_go:
             log.info("%d items of earlier plans are not wanted any more", let_go)
         work = {each.channel_id: each for each in self.ask(campaigns.work, campaign)}

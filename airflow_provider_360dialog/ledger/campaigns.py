@@ -20,7 +20,7 @@ from airflow_provider_360dialog.ledger.uploads import Fingerprint
 from airflow_provider_360dialog.ledger.upsert import insert_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from airflow_provider_360dialog.ledger.store import Store
 
@@ -37,6 +37,7 @@ class Campaign:
         row: its key in the ledger. needed_until: float seconds. plan: number of its last plan; 0 before the first.
         good_until: until when an id has to be safe to answer for an item: ``needed_until`` where an upload of today could reach
             that far, else a week from now (a refresh does the rest when it is nearer).
+        is_planned: whether a plan was ever complete; while the first one runs, nobody knows all of its items.
     """
 
     row: int
@@ -44,6 +45,7 @@ class Campaign:
     needed_until: float
     plan: int
     good_until: float
+    is_planned: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ class Campaigns:
         if row is None:
             raise CampaignUnknownError(campaign=name)
         good_until = good_until_of(row.needed_until, row.now) if min_valid_until is None else min_valid_until
-        return Campaign(row.id, row.name, row.needed_until, row.plan, good_until)
+        return Campaign(row.id, row.name, row.needed_until, row.plan, good_until, row.planned_at is not None)
 
     # --- planning -------------------------------------------------------------------------------------------------
 
@@ -160,11 +162,17 @@ class Campaigns:
             in_order = sorted(items, key=lambda each: (each.channel_id, each.key))
             db.execute(statement, [_values(campaign, each, files) for each in in_order])
 
-    def end_plan(self, campaign: Campaign) -> int:
-        """A plan is complete: items that only earlier plans wanted are let go; how many."""
+    def end_plan(self, campaign: Campaign, *, only: Collection[int] | None = None) -> int:
+        """A plan is complete: items that only earlier plans wanted are let go; how many.
+
+        Args:
+            campaign: as `begin_plan` gave it. only: on these channels; None for all.
+        """
         gone = 0
+        old = sa.select(_item.c.id).where(_item.c.campaign_id == campaign.row, _item.c.plan < campaign.plan).limit(_PAGE)
+        if only is not None:
+            old = old.where(_item.c.channel_id.in_(only))
         while True:
-            old = sa.select(_item.c.id).where(_item.c.campaign_id == campaign.row, _item.c.plan < campaign.plan).limit(_PAGE)
             with self._store.write() as db:
                 rows = [row.id for row in db.execute(old)]
                 if not rows:
@@ -377,7 +385,9 @@ class Campaigns:
 
     def _standing(self, db: sa.Connection, wanted: dict[tuple[int, str, str], Fingerprint]) -> dict[tuple[int, str, str], int]:
         of = (_files.c.channel_id.in_({each[0] for each in wanted}), _files.c.sha256.in_({each[1] for each in wanted}))
-        rows = db.execute(sa.select(_files.c.id, _files.c.channel_id, _files.c.sha256, _files.c.mime_type).where(*of))
+        query = sa.select(_files.c.id, _files.c.channel_id, _files.c.sha256, _files.c.mime_type).where(*of)
+        # Locked against a clean-up that is just taking an id of one of them: it sees the new items, or they see that the id goes.
+        rows = db.execute(query.with_for_update(read=True, key_share=True))
         return {(row.channel_id, row.sha256, row.mime_type): row.id for row in rows}
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import Asset, BaseOperator
 
-from airflow_provider_360dialog.hooks.campaigns import MAX_BYTES_IN_FLIGHT, Campaigns
+from airflow_provider_360dialog.hooks.campaigns import MAX_BYTES_IN_FLIGHT, Campaigns, named
 from airflow_provider_360dialog.operators.base import Dialog360Operator
 
 if TYPE_CHECKING:
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from airflow.sdk import Context, ObjectStoragePath
 
     from airflow_provider_360dialog.jobs.campaign import Progress
+    from airflow_provider_360dialog.jobs.export import Exported
+
+
+CAMPAIGNS = Asset(name="dialog360_campaigns", uri="dialog360://campaigns")
+"""The one Asset of all campaigns: each export is an event of it."""
 
 
 class _CampaignOperator(BaseOperator):
@@ -183,6 +188,7 @@ class Dialog360UploadCampaignOperator(Dialog360Operator):
             self.needed_until,
             assign="replicate",
             max_reject_ratio=self.max_reject_ratio,
+            whole=False,
         )
 
 
@@ -190,14 +196,18 @@ class Dialog360ExportCampaignOperator(_CampaignOperator):
     """Write which media id answers for which item of a campaign. Asks the ledger only; the same ids give the same bytes.
 
     XCom: ``uri``, ``rows``, ``missing`` (ints), ``min_safe_until`` (ISO 8601 text or None), ``version`` (int; grows where the
-    content has changed).
+    content has changed). A success is an event of the Asset ``dialog360://campaigns``, on which a sending DAG can be scheduled;
+    its extra holds ``campaign``, ``uri``, ``version`` and ``rows``.
 
     Args:
         campaign: its name. Templated.
-        destination: of the file, JSONL, or CSV where the name ends in ``.csv``; replaced where it stands. Templated.
+        destination: of the file, JSONL, or CSV where the name ends in ``.csv``; replaced where it stands; ``{version}`` in it
+            becomes the version. Templated.
         min_valid_until: aware instant, or ISO 8601 text, until which an id has to be safe; None: as the campaign needs.
             Templated.
         require_complete: fail, and write nothing, where an item has no such id.
+        partitioned: whether the event carries the campaign as its partition key, where this Airflow knows partitions. Then
+            only DAGs with a partitioned timetable are run by it; False: only DAGs without one.
     """
 
     template_fields: Collection[str] = ("campaign", "destination", "min_valid_until")
@@ -209,15 +219,18 @@ class Dialog360ExportCampaignOperator(_CampaignOperator):
         destination: str | ObjectStoragePath,
         min_valid_until: datetime | str | None = None,
         require_complete: bool = True,
+        partitioned: bool = True,
         **kwargs: Any,
     ) -> None:
+        kwargs["outlets"] = [*(kwargs.get("outlets") or []), CAMPAIGNS]
         super().__init__(**kwargs)
         self.campaign = campaign
         self.destination = destination
+        self.partitioned = partitioned
         self.min_valid_until = min_valid_until
         self.require_complete = require_complete
 
-    def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002 - Airflow's signature
+    def execute(self, context: Context) -> dict[str, Any]:
         """Export; see the class for the result."""
         from airflow_provider_360dialog.hooks.waiting import as_airflow_sees_it
 
@@ -229,13 +242,23 @@ class Dialog360ExportCampaignOperator(_CampaignOperator):
                 require_complete=self.require_complete,
             )
         first_end = exported.readiness.min_safe_until
+        uri = str(named(self.destination, exported.version))
+        self._tell_airflow(context, uri, exported)
         return {
-            "uri": str(self.destination),
+            "uri": uri,
             "rows": exported.readiness.rows,
             "missing": exported.readiness.missing,
             "min_safe_until": None if first_end is None else first_end.isoformat(timespec="seconds"),
             "version": exported.version,
         }
+
+    def _tell_airflow(self, context: Context, uri: str, exported: Exported) -> None:
+        if "outlet_events" not in context:
+            return
+        event = context["outlet_events"][CAMPAIGNS]
+        event.extra.update(campaign=self.campaign, uri=uri, version=exported.version, rows=exported.readiness.rows)
+        if self.partitioned and hasattr(event, "add_partitions"):
+            event.add_partitions(self.campaign)
 
 
 class Dialog360RefreshMediaOperator(Dialog360Operator):

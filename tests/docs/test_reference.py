@@ -7,6 +7,7 @@ import importlib
 import inspect
 import re
 import textwrap
+from datetime import timedelta
 
 import pytest
 
@@ -19,19 +20,33 @@ from airflow_provider_360dialog.emulator.handle import Emulator, running
 from airflow_provider_360dialog.emulator.settings import Settings
 from airflow_provider_360dialog.emulator.state import State
 from airflow_provider_360dialog.get_provider_info import get_provider_info
+from airflow_provider_360dialog.hooks.campaigns import MAX_BYTES_IN_FLIGHT
 from airflow_provider_360dialog.hooks.connection import _FIELDS
 from airflow_provider_360dialog.hooks.dialog360 import Dialog360Hook
+from airflow_provider_360dialog.jobs import campaign as uploads
+from airflow_provider_360dialog.jobs import export, manifest, plan
 from airflow_provider_360dialog.ledger import rules, schema
 from airflow_provider_360dialog.media.limits import EXTENSION_SLIPS, LIMITS, MIME_SLIPS, extension_for, render_limits_table
-from airflow_provider_360dialog.operators import media as operators
+from airflow_provider_360dialog.operators import campaigns, cleanup, media
 from airflow_provider_360dialog.operators.base import Dialog360Operator
-from airflow_provider_360dialog.sensors import retrieval as sensors
+from airflow_provider_360dialog.sensors import campaign, retrieval
 from benchmarks.__main__ import PROOFS
 from tests.docs.pages import CHECKOUT, PACKAGE, PAGES, between, codes, headings, read, section
 from tests.docs.samples import SAMPLES
 
-OPERATORS = [each for each in vars(operators).values() if isinstance(each, type) and each.__module__ == operators.__name__]
-SENSORS = [each for each in vars(sensors).values() if isinstance(each, type) and each.__module__ == sensors.__name__]
+
+def public_classes(*modules):
+    """The classes that modules define, in their order."""
+    return [
+        each
+        for module in modules
+        for name, each in vars(module).items()
+        if isinstance(each, type) and each.__module__ == module.__name__ and not name.startswith("_")
+    ]
+
+
+OPERATORS = public_classes(media, campaigns, cleanup)
+SENSORS = public_classes(retrieval, campaign)
 FIELDS = get_provider_info()["connection-types"][0]["conn-fields"]
 LEAVES = {
     each.__name__
@@ -180,6 +195,40 @@ def test_there_is_a_section_for_every_operator():
     assert set(arguments(Dialog360Operator.__init__)) <= codes(section("operators.md", "Operators"))
 
 
+@pytest.mark.parametrize("each", [*OPERATORS, *SENSORS], ids=lambda each: each.__name__)
+def test_the_default_of_an_argument_is_the_one_that_holds(each):
+    rows = dict(
+        re.findall(r"^\| `(\w+)` \|[^|]*\| ([^|]*) \| (?:yes|no) \|", section("operators.md", each.__name__), re.MULTILINE)
+    )
+    parameters = inspect.signature(each.__init__).parameters
+    assert set(rows) == set(arguments(each.__init__))
+    for name, said in rows.items():
+        default = parameters[name].default
+        if default is inspect.Parameter.empty:
+            assert said == "required"
+        elif isinstance(default, str):
+            assert said == f"`{default}`"
+        elif isinstance(default, timedelta):
+            assert said == f"{default.total_seconds() / 3600:g} hours"
+        elif name != "deferrable":  # it follows Airflow's configuration
+            assert said == str(default)
+
+
+def test_operators_of_no_number_are_named():
+    """All others take what the page says of all."""
+    found = {each.__name__ for each in OPERATORS if not issubclass(each, Dialog360Operator)}
+    assert len(found) > 1
+    said = section("operators.md", "Operators").partition("\n### ")[0]
+    assert {code for code in codes(said) if code.startswith("Dialog360")} == found
+
+
+@pytest.mark.parametrize("operator", OPERATORS, ids=lambda operator: operator.__name__)
+def test_the_module_of_an_operator_is_the_one_that_is_named(operator):
+    named = codes(section("operators.md", operator.__name__).partition("\n|")[0])
+    module = next((code for code in named if code.startswith("airflow_provider_360dialog.operators.")), media.__name__)
+    assert module == operator.__module__
+
+
 @pytest.mark.parametrize("sensor", SENSORS, ids=lambda sensor: sensor.__name__)
 def test_every_argument_of_a_sensor_is_described(sensor):
     text = section("operators.md", sensor.__name__)
@@ -215,6 +264,37 @@ def test_the_table_of_repeats_is_the_one_that_is_obeyed():
         ),
     ]
     assert between("operators.md", "repeats") == "\n".join(lines) + "\n"
+
+
+# --- campaigns ----------------------------------------------------------------------------------------------------
+
+
+def test_the_columns_of_a_manifest_are_those_that_are_read():
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) \|", between("campaigns.md", "columns"), re.MULTILINE)
+    assert rows == [(name, str(longest)) for name, longest in manifest._MAX_CHARS.items()]
+
+
+def test_the_columns_of_an_export_are_those_that_are_written():
+    assert tuple(re.findall(r"^\| `(\w+)` \|", between("campaigns.md", "export"), re.MULTILINE)) == export.COLUMNS
+
+
+def test_the_numbers_of_an_upload_are_those_that_hold():
+    text = section("campaigns.md", "Upload")
+    assert f"begins with {uploads._FIRST_HANDS} files at once and takes more, up to {uploads._MOST_HANDS}," in text
+    assert f"at most, {MAX_BYTES_IN_FLIGHT >> 20} MiB" in text
+    assert f"After {uploads._FAILED_IN_A_ROW} in a row" in text
+    line = uploads.Progress(total=100, done=40, rejected=10).line(5.0)
+    assert f"```text\n{line}\n```" in text
+
+
+def test_the_time_of_an_upload_is_the_one_that_a_plan_tells():
+    found = re.search(r"; (\d+) files of [\d.]+ MB to upload, (\d+ s) at the line", section("campaigns.md", "Plan"))
+    assert found[2] == f"{plan.PlanChannel('shop_berlin', 1).seconds(int(found[1])):.0f} s"
+
+
+def test_the_bounds_of_a_manifest_are_those_that_hold():
+    assert f"at most {manifest.LIST_MAX_ITEMS:,} items" in section("campaigns.md", "Forms")
+    assert f"more than {manifest.RECORD_MAX_CHARS:,} characters" in section("campaigns.md", "What is rejected")
 
 
 # --- ledger -------------------------------------------------------------------------------------------------------

@@ -588,14 +588,15 @@ class Written:
     """Takes an export, as a file would; whole or not at all."""
 
     def __init__(self, meanwhile=None):
-        self.lines, self.times, self._meanwhile = [], 0, meanwhile
+        self.lines, self.times, self.versions, self._meanwhile = [], 0, [], meanwhile
 
-    def __call__(self, lines):
+    def __call__(self, lines, version):
         if self._meanwhile:
             self._meanwhile()
         found = list(lines)
         self.lines, self.times = found, self.times + 1
-        return len(found), hashlib.sha256("\n".join(found).encode()).hexdigest()
+        self.versions.append(version)
+        return len(found), hashlib.sha256("".join(f"{line}\n" for line in found).encode()).hexdigest()
 
 
 @pytest.fixture
@@ -734,7 +735,7 @@ def test_an_export_is_never_held_whole(campaigns, ledger, store, small_pages, mo
 
     monkeypatch.setattr(Store, "read", counted)
 
-    def write(lines):
+    def write(lines, _version):
         begun = next(pages)
         assert [next(lines) for _ in range(3)]
         assert next(pages) == begun + 2, "one page for three lines"

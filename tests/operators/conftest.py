@@ -59,6 +59,7 @@ class Run:
     """What a run of the test DAG left behind."""
 
     def __init__(self, run, number, out):
+        from airflow.models.asset import AssetEvent
         from airflow.models.renderedtifields import RenderedTaskInstanceFields
         from airflow.models.taskinstance import TaskInstance
         from airflow.models.xcom import XComModel
@@ -70,6 +71,8 @@ class Run:
             instances = session.query(TaskInstance).filter_by(**mine)
             self.states = {(ti.task_id, ti.map_index): str(ti.state) for ti in instances}
             self.tries = {(ti.task_id, ti.map_index): ti.try_number for ti in instances}
+            events = session.query(AssetEvent).filter_by(source_run_id=run.run_id, source_dag_id=run.dag_id)
+            self.events = [(event.source_task_id, event.partition_key, event.extra) for event in events]
             xcoms = session.query(XComModel).filter_by(**mine)
             self.xcoms = {(x.task_id, x.map_index): x.value for x in xcoms if x.key == "return_value"}
             self.all_xcoms = [(x.task_id, x.key, x.value) for x in xcoms]

@@ -538,6 +538,47 @@ def test_an_export_is_complete_or_is_not_written(connected, folder, tmp_path):
     assert export(tmp_path / "ids.csv", min_valid_until="")["version"] == 2
 
 
+def test_an_export_can_carry_its_version_in_its_name(connected, folder, tmp_path):
+    """Known before it is written; the same ids are the same version."""
+    uploading(folder).execute({})
+    for _ in range(2):
+        found = export(tmp_path / "ids-{version}.jsonl")
+        assert (found["uri"], found["version"]) == (str(tmp_path / "ids-1.jsonl"), 1)
+    (folder / "new.pdf").write_bytes((folder / "00.pdf").read_bytes())
+    uploading(folder).execute({})
+    assert export(tmp_path / "ids-{version}.jsonl")["uri"] == str(tmp_path / "ids-2.jsonl")
+    assert len(exported(tmp_path / "ids-1.jsonl")) == 12
+    assert len(exported(tmp_path / "ids-2.jsonl")) == 13
+
+
+def test_uploads_that_plan_for_themselves_leave_each_other_their_items(three, folder, tmp_path):
+    """One campaign, a folder for each of two numbers."""
+    uploading(folder, "number_a").execute({})
+    uploading(folder, "number_b").execute({})
+    uploading(folder, "number_a").execute({})
+    assert export(tmp_path / "ids.jsonl")["rows"] == 24
+
+
+def test_a_campaign_whose_first_plan_died_is_not_complete(connected, folder, tmp_path, monkeypatch):
+    """Although every item that it came to is ready, by another campaign's doing."""
+    uploading(folder, campaign="other").execute({})
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr("airflow_provider_360dialog.ledger.campaigns.Campaigns.end_plan", lambda *_, **__: 1 / 0)
+        plan(str(folder))
+    with pytest.raises(CampaignIncompleteError, match="is not complete: it is running, or was ended midway"):
+        export(tmp_path / "ids.jsonl")
+    assert not Dialog360CampaignReadySensor(task_id="t", campaign="c").poke({})
+    assert plan(str(folder))["counts"]["ready"] == 12
+    assert export(tmp_path / "ids.jsonl")["rows"] == 12
+
+
+def test_a_dry_run_gives_no_channels_to_upload_for(connected, folder):
+    """Else the upload behind it would upload what an earlier plan has wanted."""
+    found = plan(str(folder), dry_run=True)
+    assert found["counts"]["uploads"] == 12
+    assert found["channels"] == []
+
+
 def age(own_ledger, days):
     """As if all ids had been uploaded so many days earlier."""
     with contextlib.closing(sqlite3.connect(own_ledger)) as db:
@@ -712,6 +753,8 @@ def test_a_campaign_from_its_manifest_to_its_ids_as_a_dag(ran, three, folder):
     assert second.sent == first.sent
     assert second.ids == first.ids
     assert second.run.xcom("export")["version"] == first.run.xcom("export")["version"] == 1
+    told = {"campaign": "vouchers", "uri": str(folder / "ids.csv"), "version": 1, "rows": 12}
+    assert [each.run.events for each in ran] == [[("export", "vouchers", told)]] * 2
 
     for each in ran:  # results are small, and hold no secret
         stored = [json.dumps(value, default=str) for _, _, value in each.run.all_xcoms]
