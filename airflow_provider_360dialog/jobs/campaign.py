@@ -333,8 +333,7 @@ class _Run:
     def _reject(self, item: PendingItem, file: _File, error: Dialog360Error) -> None:
         self._progress.rejected += file.items if file.place == item.uri else 1
         file.bad_places.add(item.uri)
-        # A path can name a customer: it is in the ledger, not in the log.
-        log.warning("a file is rejected: %s", "; ".join(each["code"] for each in _reasons(error)))
+        log.warning("a file is rejected: %s", "; ".join(map(_for_the_log, _reasons(error))))
         if isinstance(error, UploadRefusedError):
             self.refused = error
         else:
@@ -390,6 +389,12 @@ def _reasons(error: Dialog360Error) -> list[dict[str, str]]:
         return [{"code": "source_changed", "message": str(error), "remedy": remedy}]
     code = "source_unreadable" if isinstance(error, SourceUnreadableError) else "upload_refused"
     return [{"code": code, "message": str(error), "remedy": ""}]
+
+
+def _for_the_log(reason: dict[str, str]) -> str:
+    """A path can name a customer: it is in the ledger, not in the log."""
+    code = reason["code"]
+    return f"[{code}]" if code.startswith("source_") else f"[{code}] {reason['message']} {reason['remedy']}".rstrip()
 
 
 def _common_cause(error: Dialog360Error) -> str | None:

@@ -10,7 +10,7 @@ from benchmarks import credits as killed_holders
 
 def test_processes_that_share_a_ledger_upload_at_the_line_and_not_over_it(engine):
     """P2: how fast is for `scripts/proof`, because a busy machine decides nothing here."""
-    found = pace.run(engine=engine, processes="2", files=60, at_least_per_s=0)[engine]["2"]
+    found = pace.run(engine=engine, processes="2", files=60, at_least_per_s=0, jitters="0", baseline_threads=0)[engine]["2"]
     assert found["uploaded"] == 60, found
     assert not found["errors"]
     assert found["refused"] == 0
