@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_360dialog.exceptions import Dialog360Error
 
-POOL_SIZE: Final = 32
+POOL_SIZE: Final = 64
 
 
 class DeadlineError(TimeoutError):
@@ -169,7 +169,9 @@ class _OurConnection(HTTPConnection):
                 raise NotLeftError(error)
             if not is_connection_dropped(self):
                 return
+            options = self._response_options  # what urllib3 has noted of this request, which closing forgets
             self.close()
+            self._response_options = options
 
 
 class _OurTlsConnection(_OurConnection, HTTPSConnection):
@@ -185,7 +187,7 @@ class _TlsPool(HTTPSConnectionPool):
 
 
 class OurAdapter(HTTPAdapter):
-    """Thread-safe; keeps up to 32 connections to a host."""
+    """Thread-safe; keeps up to 64 connections to a host."""
 
     def __init__(self) -> None:
         super().__init__(pool_connections=8, pool_maxsize=POOL_SIZE, max_retries=0)

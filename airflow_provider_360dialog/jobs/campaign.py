@@ -102,7 +102,7 @@ class Uploader:
 
         Raises:
             CampaignUnknownError: it was never planned.
-            TooManyRejectsError: more than ``max_reject_ratio`` of the channel's items are rejected.
+            TooManyRejectsError: more than ``max_reject_ratio`` of the channel's items were rejected now, besides the plan's.
             WaitError: uploads are paused; what is done is on record.
             Dialog360Error: what stopped the channel, or the last of the failures that may pass.
         """
@@ -113,12 +113,11 @@ class Uploader:
         before = next(iter(patiently(look, stop=self.stop)), None)
         total = 0 if before is None else before.items - before.ready - before.rejected
         progress = _Run(self, campaigns, Progress(total=total)).run(pages)
-        after_all = next(iter(patiently(look, stop=self.stop)), None)
-        if after_all is not None and after_all.rejected > max_reject_ratio * after_all.items:
+        if before is not None and progress.rejected > max_reject_ratio * before.items:  # the plan's have been judged by the plan
             raise TooManyRejectsError(
                 campaign=name,
-                rejected=after_all.rejected,
-                items=after_all.items,
+                rejected=progress.rejected,
+                items=before.items,
                 max_reject_ratio=max_reject_ratio,
                 rejects_uri=None,
             )
