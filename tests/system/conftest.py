@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,11 @@ import pytest
 from airflow_provider_360dialog import emulator as emulation
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-API_KEY = "canary-key-5d41402abc4b2a76"  # only the emulator may ever see it
+API_KEY = "canary-key-5d41402abc4b2a76"  # only the emulator may ever see it; every other number's key begins with it
+THREE_CHANNELS = ("whatsapp_north", "whatsapp_centre", "whatsapp_south")
+PARTNER_CHANNELS = tuple(
+    f"{group}_{number:03}" for group in ("bakeries", "clinics", "hotels", "schools") for number in range(1, 61)
+)
 START_TIMEOUT_S = 180
 RUN_TIMEOUT_S = 300
 
@@ -43,7 +48,10 @@ class Airflow:
     home: Path
 
     def ask(self, path, *, method="GET", body=None, timeout_s=30, **query):
-        """The JSON answer of the API server. A GET is repeated: on SQLite a busy moment is answered with 500."""
+        """The JSON answer of the API server. On SQLite a busy moment is answered with 500, so it is asked again.
+
+        What is done by a repeated question that had been done after all is answered with 409; that gives None.
+        """
         url = self.base_url + path + ("?" + urllib.parse.urlencode(query) if query else "")
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
@@ -52,18 +60,29 @@ class Airflow:
                 with urllib.request.urlopen(request, timeout=timeout_s) as answer:
                     return json.loads(answer.read().decode().splitlines()[-1])
             except urllib.error.HTTPError as error:
-                if method != "GET" or error.code < 500 or attempt == 4:
+                if error.code == 409 and attempt:
+                    return None
+                if error.code < 500 or attempt == 4:
                     raise AssertionError(f"{method} {path}: {error.code} {error.read().decode()[:2000]}") from error
                 time.sleep(1)
         return None
 
-    def run(self, dag_id, conf):
+    def run(self, dag_id, conf, *, logical_date=None):
         """Trigger a DAG, wait for its end; gives run id and final state."""
-        run_id = self.ask(f"/api/v2/dags/{dag_id}/dagRuns", method="POST", body={"logical_date": None, "conf": conf})[
-            "dag_run_id"
-        ]
+        run_id = self.start(dag_id, conf, logical_date=logical_date)
+        return run_id, self.wait(dag_id, run_id)
+
+    def start(self, dag_id, conf, *, logical_date=None):
+        """Trigger a DAG; gives the run id."""
+        run_id = f"manual__{uuid.uuid4()}"
+        body = {"dag_run_id": run_id, "logical_date": logical_date, "conf": conf}
+        self.ask(f"/api/v2/dags/{dag_id}/dagRuns", method="POST", body=body)
+        return run_id
+
+    def wait(self, dag_id, run_id):
+        """The state in which a run has ended."""
         path = f"/api/v2/dags/{dag_id}/dagRuns/{urllib.parse.quote(run_id, safe='')}"
-        return run_id, self.ask(f"{path}/wait", interval=1, timeout_s=RUN_TIMEOUT_S)["state"]
+        return self.ask(f"{path}/wait", interval=1, timeout_s=RUN_TIMEOUT_S)["state"]
 
     def task_instances(self, dag_id, run_id):
         path = f"/api/v2/dags/{dag_id}/dagRuns/{urllib.parse.quote(run_id, safe='')}/taskInstances"
@@ -91,8 +110,12 @@ def tail(path, lines=60):
 
 @pytest.fixture(scope="session")
 def emulator():
-    """The emulated 360dialog that the running Airflow talks to."""
+    """The emulated 360dialog that the running Airflow talks to; ``numbers``: connection id -> phone number id."""
     with emulation.running(key=API_KEY) as emulated:
+        channels = enumerate((*THREE_CHANNELS, *PARTNER_CHANNELS), 1)
+        emulated.numbers = {conn_id: f"2000000000{index:05}" for index, conn_id in channels}
+        for conn_id, number_id in emulated.numbers.items():
+            emulated.add_number(number_id, f"{API_KEY}-{conn_id}")
         issue, emulated.issued_urls = emulated.state.links.issue, []
 
         def issue_and_note(**facts):
@@ -113,6 +136,12 @@ def airflow(emulator, tmp_path_factory):
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # standalone starts its parts by name
         "AIRFLOW_HOME": str(home),
         "AIRFLOW_CONN_DIALOG360_DEFAULT": json.dumps({"conn_type": "dialog360", "host": emulator.base_url, "password": API_KEY}),
+        **{
+            f"AIRFLOW_CONN_{conn_id.upper()}": json.dumps(
+                {"conn_type": "dialog360", "host": emulator.base_url, "password": f"{API_KEY}-{conn_id}"}
+            )
+            for conn_id in emulator.numbers
+        },
         "AIRFLOW__CORE__DAGS_FOLDER": str(CHECKOUT / "dags_examples"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
