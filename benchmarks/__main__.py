@@ -12,8 +12,8 @@ from benchmarks.support import CHECKOUT
 
 PROOFS = {
     "ledger": ("adopt_race", "kill_loop", "dead_id", "rotation", "cpu", "scale"),
-    "campaign": ("campaign", "mapped"),
     "ration": ("pace", "budget", "credits", "ledger_away", "waiting"),
+    "campaign": ("campaign", "mapped"),
 }
 
 

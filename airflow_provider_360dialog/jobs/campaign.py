@@ -102,7 +102,7 @@ class Uploader:
 
         Raises:
             CampaignUnknownError: it was never planned.
-            TooManyRejectsError: more than ``max_reject_ratio`` of the channel's items were rejected now, besides the plan's.
+            TooManyRejectsError: more than ``max_reject_ratio`` of the channel's items were rejected since the plan.
             WaitError: uploads are paused; what is done is on record.
             Dialog360Error: what stopped the channel, or the last of the failures that may pass.
         """
@@ -113,11 +113,13 @@ class Uploader:
         before = next(iter(patiently(look, stop=self.stop)), None)
         total = 0 if before is None else before.items - before.ready - before.rejected
         progress = _Run(self, campaigns, Progress(total=total)).run(pages)
-        if before is not None and progress.rejected > max_reject_ratio * before.items:  # the plan's have been judged by the plan
+        after_all = next(iter(patiently(look, stop=self.stop)), None)
+        # Those of the plan were weighed by the plan; those of earlier tries count, so that a retry is no way around.
+        if after_all is not None and after_all.rejected_later > max_reject_ratio * after_all.items:
             raise TooManyRejectsError(
                 campaign=name,
-                rejected=progress.rejected,
-                items=before.items,
+                rejected=after_all.rejected_later,
+                items=after_all.items,
                 max_reject_ratio=max_reject_ratio,
                 rejects_uri=None,
             )

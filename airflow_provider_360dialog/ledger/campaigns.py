@@ -80,6 +80,7 @@ class Work:
 
     Attributes:
         conn_id: by which the plan named it. items: all, the rejected included. rejected, ready: of these.
+        rejected_later: of the rejected, those whose file the plan had found good.
         uploads: different files that are still to be sent; they have size_bytes together.
     """
 
@@ -87,6 +88,7 @@ class Work:
     conn_id: str
     items: int
     rejected: int
+    rejected_later: int
     ready: int
     uploads: int
     size_bytes: int
@@ -290,6 +292,7 @@ class Campaigns:
                 sa.func.min(_item.c.conn_id).label("conn_id"),
                 count().label("items"),
                 count(sa.case((_item.c.state == schema.REJECTED, 1))).label("rejected"),
+                count(sa.case((sa.and_(_item.c.state == schema.REJECTED, _files.c.id.is_not(None)), 1))).label("rejected_later"),
                 count(sa.case((sa.and_(_item.c.state == schema.PLANNED, sa.not_(_is_missing(campaign.good_until))), 1))).label(
                     "ready"
                 ),
@@ -310,7 +313,9 @@ class Campaigns:
         uploads = sa.select(different.c.channel_id, count(), sa.func.sum(different.c.size_bytes)).group_by(different.c.channel_id)
         with self._store.read() as db:
             to_do = {row[0]: (row[1], int(row[2] or 0)) for row in db.execute(uploads)}
-            found = [Work(row[0], row[1], row[2], row[3], row[4], *to_do.get(row[0], (0, 0))) for row in db.execute(items)]
+            found = [
+                Work(row[0], row[1], row[2], row[3], row[4], row[5], *to_do.get(row[0], (0, 0))) for row in db.execute(items)
+            ]
         return sorted(found, key=lambda each: (-each.uploads, each.conn_id))
 
     def rows(self, campaign: Campaign) -> Iterator[ItemRow]:

@@ -58,11 +58,15 @@ class Bench:
         self.files = {}
 
     def plan(self, files, *, campaign="c", days=10.0):
-        """Put a campaign on record: key -> content, or (content, place), or (content, place, size in bytes)."""
+        """Put a campaign on record: key -> content, (content, place), (content, place, size in bytes), or None for a reject."""
         items = []
         for key, given in files.items():
             content, place, *size = given if isinstance(given, tuple) else (given, f"memory:{key}")
             self.files.setdefault(place, content)
+            if content is None:
+                reason = ({"code": "malformed", "message": "", "remedy": ""},)
+                items.append(PlannedItem(self.channel_id, "number_a", key, place, NOTHING_SAID, None, None, None, reason))
+                continue
             file = Fingerprint(hashlib.sha256(content).hexdigest(), "application/pdf", *(size or [len(content)]))
             items.append(PlannedItem(self.channel_id, "number_a", key, place, NOTHING_SAID, f"{key}.pdf", None, file))
         now = self.store.read_now().timestamp()
@@ -369,6 +373,12 @@ def test_a_share_of_the_items_may_be_rejected(ratio, fails, bench, sender, uploa
     assert (caught.value.rejected, caught.value.items, bench.ready()) == (1, 4, 3)
     with pytest.raises(TooManyRejectsError):  # a retry is no way around it
         go(uploader(), bench, ratio=ratio)
+
+
+def test_rejects_of_the_plan_are_not_weighed_again(bench, uploader):
+    """They may lie on one channel of many: the plan has weighed them against all items."""
+    bench.plan({"a": pdf("a"), "b": None})
+    assert go(uploader(), bench, ratio=0.0).done == 1
 
 
 # --- the same refusal again and again -----------------------------------------------------------------------------
