@@ -72,7 +72,7 @@ class Campaigns:
 
         Raises:
             TooManyRejectsError: more than ``max_reject_ratio``; the rest stays planned.
-            CampaignUnknownError, SourceUnreadableError and others: see `airflow_provider_360dialog.exceptions`.
+            CallError, SourceUnreadableError and others: see `airflow_provider_360dialog.exceptions`.
         """
         from airflow_provider_360dialog.hooks.ledger import ledger_store
         from airflow_provider_360dialog.hooks.manifests import input_at, write_lines

@@ -222,19 +222,10 @@ class Campaigns:
             .limit(limit)
         )
         with self._store.read() as db:
-            return [
-                PendingItem(
-                    row=row.id,
-                    uri=row.uri,
-                    said={"mime_type": row.said_mime_type, "filename": row.said_filename, "kind": row.said_kind},
-                    file_row=row.fingerprint_id,
-                    file=Fingerprint(row.sha256, row.mime_type, row.size_bytes),
-                )
-                for row in db.execute(query)
-            ]
+            return [_pending(row) for row in db.execute(query)]
 
     def dying(self, channel_id: int, *, valid_until: float, campaign: str | None = None, after: int = 0) -> list[PendingItem]:
-        """A page of one channel's items of living campaigns (or of one) whose id is safe, but not until ``valid_until``."""
+        """A page of one channel's items of living campaigns (or of one) whose id is not safe until ``valid_until``."""
         query = (
             sa.select(_item, _files.c.sha256, _files.c.mime_type, _files.c.size_bytes)
             .join_from(_item, _campaign, _campaign.c.id == _item.c.campaign_id)
@@ -254,16 +245,7 @@ class Campaigns:
         if campaign is not None:
             query = query.where(_campaign.c.name == campaign)
         with self._store.read() as db:
-            return [
-                PendingItem(
-                    row=row.id,
-                    uri=row.uri,
-                    said={"mime_type": row.said_mime_type, "filename": row.said_filename, "kind": row.said_kind},
-                    file_row=row.fingerprint_id,
-                    file=Fingerprint(row.sha256, row.mime_type, row.size_bytes),
-                )
-                for row in db.execute(query)
-            ]
+            return [_pending(row) for row in db.execute(query)]
 
     def reject(self, item: PendingItem, reasons: Sequence[dict[str, str]]) -> None:
         """An item's file turned out to be none that can be sent; so for all items of the same file at the same place."""
@@ -414,6 +396,16 @@ _ITEM_COLUMNS: Final = (
 def good_until_of(needed_until: float, now: float) -> float:
     """Until when an id has to be safe to answer for an item that is needed until then. Float seconds. Pure."""
     return needed_until if needed_until <= now + _REACH_S else now + DEFAULT_VALIDITY_S
+
+
+def _pending(row: Any) -> PendingItem:
+    return PendingItem(
+        row=row.id,
+        uri=row.uri,
+        said={"mime_type": row.said_mime_type, "filename": row.said_filename, "kind": row.said_kind},
+        file_row=row.fingerprint_id,
+        file=Fingerprint(row.sha256, row.mime_type, row.size_bytes),
+    )
 
 
 def _is_missing(good_until: float) -> sa.ColumnElement[bool]:
