@@ -18,7 +18,8 @@ The branches say what the caller can do; the leaves say what happened::
     |   |-- CleanupTooLargeError    a clean-up's plan names more ids than max_delete allows
     |   |-- SourceUnreadableError   the file to upload cannot be read
     |   |-- DestinationError        the place to download to cannot be used
-    |   `-- DownloadTooLargeError   announced larger than WhatsApp media can be
+    |   |-- DownloadTooLargeError   announced larger than WhatsApp media can be
+    |   `-- InboundTypeRefusedError  a received file is of no type that is archived
     |-- SetupError                  mend the connection; retrying cannot help
     |   |-- ConnectionInvalidError  a field of the Airflow connection is wrong
     |   |-- KeyRefusedError         401: the API key is not, or no longer, valid
@@ -44,6 +45,7 @@ The branches say what the caller can do; the leaves say what happened::
     |   |-- DownloadCorruptError    the bytes are not those that were announced
     |   `-- StoppedError            the task was told to stop
     `-- GoneError                   give up: it does not exist any more
+        |-- InboundLostError        received files could not be archived, and never will be
         |-- MediaGoneError          360dialog does not know this media id (any more)
         `-- MediaUrlExpiredError    a media URL is past its life and there is no id to ask for a new one
 
@@ -274,6 +276,20 @@ class DownloadTooLargeError(CallError):
         self.size_bytes, self.max_bytes = size_bytes, max_bytes
         super().__init__(
             f"The file is announced with {size_bytes:,} bytes; WhatsApp media have at most {max_bytes:,}. It was not downloaded."
+        )
+
+
+class InboundTypeRefusedError(CallError):
+    """A customer's file is, by its content, of no type that WhatsApp media may have. Nothing was stored.
+
+    Attributes:
+        label: what it is, in words.
+    """
+
+    def __init__(self, *, label: str) -> None:
+        self.label = _quoted(label, 120)
+        super().__init__(
+            f"A received file was not stored: it is {self.label}, and only the types that WhatsApp lists for media are archived."
         )
 
 
@@ -556,6 +572,23 @@ class StoppedError(TransientError):
 
 class GoneError(Dialog360Error):
     """What was asked for does not exist any more; asking again costs error budget and finds nothing."""
+
+
+class InboundLostError(GoneError):
+    """Files that customers sent could not be archived, and never will be; what could be had is archived.
+
+    Attributes:
+        lost: how many, by reason. report_uri: one line of JSON for each.
+    """
+
+    def __init__(self, *, lost: dict[str, int], report_uri: str | None) -> None:
+        self.lost, self.report_uri = dict(lost), report_uri
+        said = ", ".join(f"{count} {reason}" for reason, count in sorted(self.lost.items()))
+        where = f" Each one stands with its reason in {report_uri!r}." if report_uri else ""
+        super().__init__(
+            f"{sum(self.lost.values())} received files are lost: {said}.{where} The rest is archived. "
+            "With on_lost='report' the task succeeds all the same."
+        )
 
 
 class MediaGoneError(GoneError):

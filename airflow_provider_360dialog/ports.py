@@ -264,6 +264,49 @@ class Destination(Protocol):
         ...
 
 
+class StagedFor(Protocol):
+    """A file on its way into a folder; its name is known only when its bytes are."""
+
+    file: BinaryIO
+
+    def publish(self, name: str, *, mime_type: str | None = None) -> str:
+        """Give the bytes their final name, whole and at once; what stands there is replaced.
+
+        Args:
+            name: relative path below the folder: parts of ``A-Z a-z 0-9 . _ -`` with slashes in between.
+            mime_type: what a store should say of the file, where it keeps types; None for nothing.
+
+        Returns:
+            The place of the file, which can be opened again. It may name an Airflow connection, and holds no secret.
+
+        Raises:
+            CallError: ``name`` or ``mime_type`` is not of that form.
+            DestinationError, StorageFailedError: it could not be published; nothing stands half-written under its name.
+        """
+        ...
+
+
+class Folder(Protocol):
+    """A place for many files whose names are made from their bytes."""
+
+    @property
+    def uri(self) -> str:
+        """Where it is, for messages."""
+        ...
+
+    def check(self) -> None:
+        """Write a tiny file there and take it away again.
+
+        Raises:
+            DestinationError, StorageFailedError: nothing could be published there.
+        """
+        ...
+
+    def stage(self) -> AbstractContextManager[StagedFor]:
+        """A temporary home for one file. Leaving without `StagedFor.publish` removes every trace."""
+        ...
+
+
 @dataclass(frozen=True)
 class Timeouts:
     """Bounds of one exchange, float seconds.

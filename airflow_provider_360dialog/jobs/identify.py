@@ -69,6 +69,12 @@ def identify(channel: Channel, *, api: MediaApi, store: Store, conn_id: str) -> 
     return identity
 
 
+def known_identity(channel: Channel, *, store: Store, conn_id: str) -> Identity | None:
+    """The channel that is on record for a connection; None where nothing is. Sends nothing."""
+    by_key, by_connection = Channels(store).look_up(api_key=channel.api_key, conn_id=conn_id, origin=channel.base_url)
+    return by_key or by_connection
+
+
 def _ask(api: MediaApi, field: str | None) -> str | None:
     outcome = api.health()
     if isinstance(outcome, Health):

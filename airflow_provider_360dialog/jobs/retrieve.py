@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from airflow_provider_360dialog.api.answers import read_mime_type, read_sha256
 from airflow_provider_360dialog.api.identity import check_media_id
+from airflow_provider_360dialog.api.messages import Answer
 from airflow_provider_360dialog.exceptions import (
     AccessRefusedError,
     CallError,
@@ -20,18 +21,21 @@ from airflow_provider_360dialog.exceptions import (
     MediaUrlExpiredError,
     destination_error,
 )
-from airflow_provider_360dialog.jobs.turns import get_with_credit
+from airflow_provider_360dialog.jobs.turns import get_by_webhook_url, get_with_credit
 from airflow_provider_360dialog.media.content import Sample
 from airflow_provider_360dialog.media.limits import LARGEST_MAX_BYTES
 from airflow_provider_360dialog.media.signatures import read_content
 from airflow_provider_360dialog.ports import DownloadedMedia
 
 if TYPE_CHECKING:
-    from typing import BinaryIO
+    from collections.abc import Callable
+    from typing import BinaryIO, TypeAlias
 
     from airflow_provider_360dialog.api.identity import MediaTarget
     from airflow_provider_360dialog.jobs.calls import Calls
     from airflow_provider_360dialog.ports import Destination, FetchedMedia
+
+    _Get: TypeAlias = Callable[[Callable[[], Answer | Dialog360Error], float], Answer | Dialog360Error | None]
 
 log = logging.getLogger(__name__)
 
@@ -134,6 +138,9 @@ def download(
     target = calls.api.read_url(url) if url is not None else None
     destination.check()
 
+    def get(attempt: Callable[[], Answer | Dialog360Error], longest_s: float) -> Answer | Dialog360Error:
+        return get_with_credit(calls, "download", attempt, longest_s=longest_s)
+
     announced = _Announced(sha256s=frozenset({wanted} if wanted else ()))
     fresh_urls = 1
     if target is None or (target.expires_at is not None and target.expires_at <= calls.now() + _URL_MARGIN):
@@ -141,7 +148,8 @@ def download(
             raise MediaUrlExpiredError
         target, announced = _fresh(media_id, wanted, calls, ask_again=ask_again)
     while True:
-        outcome = _try(destination, target, announced, calls)
+        outcome = _try(destination, target, announced, calls, get)
+        assert outcome is not None  # noqa: S101 - only a webhook's URL can be refused a credit for good
         if isinstance(outcome, DownloadedMedia):
             log.info("downloaded %s: %s, %d bytes", destination.uri, outcome.mime_type, outcome.size_bytes)
             return outcome
@@ -153,36 +161,57 @@ def download(
         target, announced = _fresh(media_id, wanted, calls, ask_again=ask_again)
 
 
+def download_by_webhook_url(
+    destination: Destination, url: str, *, calls: Calls, sha256: str | None
+) -> DownloadedMedia | Dialog360Error | None:
+    """Bring a file to ``destination`` through the URL that its webhook brought; the failure as data, for then the id is asked.
+
+    Args:
+        destination, calls: as for `download`. url: as the webhook has it. sha256: lowercase hex to check against, or None.
+
+    Returns:
+        None, without sending, where such URLs have failed as often as they may.
+
+    Raises:
+        MediaUrlRefusedError: before anything is sent.
+    """
+    announced = _Announced(sha256s=frozenset({sha256} if sha256 else ()))
+
+    def get(attempt: Callable[[], Answer | Dialog360Error], longest_s: float) -> Answer | Dialog360Error | None:
+        return get_by_webhook_url(calls, attempt, longest_s=longest_s)
+
+    return _try(destination, calls.api.read_url(url), announced, calls, get)
+
+
 def _fresh(media_id: str, wanted: str | None, calls: Calls, *, ask_again: bool) -> tuple[MediaTarget, _Announced]:
     fetched = fetch(media_id, calls=calls, ask_again=ask_again)
     expected = frozenset(each for each in (wanted, fetched.sha256) if each is not None)
     return calls.api.read_url(fetched.url.reveal()), _Announced(expected, fetched.size_bytes, fetched.mime_type)
 
 
-def _try(destination: Destination, target: MediaTarget, announced: _Announced, calls: Calls) -> DownloadedMedia | Dialog360Error:
+def _try(
+    destination: Destination, target: MediaTarget, announced: _Announced, calls: Calls, get: _Get
+) -> DownloadedMedia | Dialog360Error | None:
     if announced.size_bytes is not None and announced.size_bytes > LARGEST_MAX_BYTES:
         return DownloadTooLargeError(size_bytes=announced.size_bytes, max_bytes=LARGEST_MAX_BYTES)
 
-    def attempt() -> DownloadedMedia | Dialog360Error:
+    def attempt() -> DownloadedMedia | Dialog360Error | None:
         try:
-            return _once(destination, target, announced, calls)
+            return _once(destination, target, announced, calls, get)
         except OSError as fault:
             return destination_error(destination.uri, fault)
 
     return calls.outcome("download", attempt)
 
 
-def _once(destination: Destination, target: MediaTarget, announced: _Announced, calls: Calls) -> DownloadedMedia | Dialog360Error:
+def _once(
+    destination: Destination, target: MediaTarget, announced: _Announced, calls: Calls, get: _Get
+) -> DownloadedMedia | Dialog360Error | None:
     max_bytes = LARGEST_MAX_BYTES if announced.size_bytes is None else announced.size_bytes
     with destination.stage() as staged:
         meter = _Meter(staged.file)
-        answer = get_with_credit(
-            calls,
-            "download",
-            lambda: calls.api.download(target, meter, max_bytes=max_bytes),
-            longest_s=calls.api.longest_s(max_bytes),
-        )
-        if isinstance(answer, Dialog360Error):
+        answer = get(lambda: calls.api.download(target, meter, max_bytes=max_bytes), calls.api.longest_s(max_bytes))
+        if not isinstance(answer, Answer):
             return answer
         reason = _flaw(meter, announced, read_mime_type(answer.headers.get("content-type")), max_bytes)
         if reason is not None:

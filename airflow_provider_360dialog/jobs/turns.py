@@ -20,9 +20,9 @@ from airflow_provider_360dialog.exceptions import (
     ThrottledError,
     UnreachableError,
 )
-from airflow_provider_360dialog.ledger.channels import Channels
+from airflow_provider_360dialog.jobs.identify import known_identity
 from airflow_provider_360dialog.ledger.ration import Ration
-from airflow_provider_360dialog.ledger.rules import USE_BY_S, Closed, Full
+from airflow_provider_360dialog.ledger.rules import USE_BY_S, AskById, Closed, Full
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -147,23 +147,22 @@ def get_with_credit(
     Returns:
         What the attempt gave; or, without sending, `ChannelClosedError` where the budget is used up or a block has been seen.
     """
+    return _with_credit(calls, operation, _minding_throttle(calls, attempt), longest_s)
 
-    def ask() -> T | Dialog360Error:
-        outcome = attempt()
-        if not isinstance(outcome, ThrottledError):
-            return outcome
-        throttled = outcome
-        until = _instant(calls.patiently(lambda: calls.ledger.ration.close(for_s=throttled.retry_after_s)))
-        log.warning("360dialog has blocked retrieval for this number: nothing is asked before %s", until.isoformat())
-        return throttled.until(until)
 
-    return _with_credit(calls, operation, ask, longest_s)
+def get_by_webhook_url(calls: Calls, attempt: Callable[[], T | Dialog360Error], *, longest_s: float) -> T | Dialog360Error | None:
+    """`get_with_credit` for a download through the URL that a webhook brought.
+
+    Returns:
+        None, without sending, where such URLs have failed as often as they may: ask by the id.
+    """
+    credit = _hold(calls, "download", longest_s, by_webhook_url=True)
+    return None if credit is None else _under(credit, calls, _minding_throttle(calls, attempt))
 
 
 def retrieval_opens_at(channel: Channel, *, store: Store, conn_id: str) -> datetime | None:
     """When a number's retrieval opens, by what is on record; None where it is open, or nothing is known of the number."""
-    by_key, by_connection = Channels(store).look_up(api_key=channel.api_key, conn_id=conn_id, origin=channel.base_url)
-    identity = by_key or by_connection
+    identity = known_identity(channel, store=store, conn_id=conn_id)
     if identity is None:
         return None
     decision, now = Ration(store, identity.channel_id).retrieval()
@@ -176,6 +175,26 @@ def _with_credit(
     calls: Calls, operation: Operation, attempt: Callable[[], T | Dialog360Error], longest_s: float
 ) -> T | Dialog360Error:
     credit = _hold(calls, operation, longest_s)
+    assert credit is not None  # noqa: S101 - only for a webhook's URL there may be none
+    return _under(credit, calls, attempt)
+
+
+def _minding_throttle(calls: Calls, attempt: Callable[[], T | Dialog360Error]) -> Callable[[], T | Dialog360Error]:
+    """The attempt of a GET; where it meets a block, that is put on record first."""
+
+    def ask() -> T | Dialog360Error:
+        outcome = attempt()
+        if not isinstance(outcome, ThrottledError):
+            return outcome
+        throttled = outcome
+        until = _instant(calls.patiently(lambda: calls.ledger.ration.close(for_s=throttled.retry_after_s)))
+        log.warning("360dialog has blocked retrieval for this number: nothing is asked before %s", until.isoformat())
+        return throttled.until(until)
+
+    return ask
+
+
+def _under(credit: int | Dialog360Error, calls: Calls, attempt: Callable[[], T | Dialog360Error]) -> T | Dialog360Error:
     if isinstance(credit, Dialog360Error):
         return credit
     with _spent_unless_settled(calls, credit) as settle:
@@ -201,13 +220,16 @@ def _spent_unless_settled(calls: Calls, credit: int) -> Iterator[Callable[[bool]
             ration.spend(credit)
 
 
-def _hold(calls: Calls, operation: Operation, longest_s: float) -> int | Dialog360Error:
+def _hold(calls: Calls, operation: Operation, longest_s: float, *, by_webhook_url: bool = False) -> int | Dialog360Error | None:
+    """A credit; None where a webhook's URL may have none any more; or, as an error, why there is none at all."""
     ration = calls.ledger.ration
     gives_up_at = time.monotonic() + _LONGEST_QUEUE_S
     while True:
-        held = calls.patiently(lambda: ration.hold(for_s=longest_s))
+        held = calls.patiently(lambda: ration.hold(for_s=longest_s, by_webhook_url=by_webhook_url))
         if isinstance(held, int):
             return held
+        if isinstance(held, AskById):
+            return None
         if isinstance(held, Closed):
             return _closed(calls, operation, held.until)
         if time.monotonic() > gives_up_at:

@@ -14,6 +14,8 @@ from airflow_provider_360dialog.exceptions import ChannelFrozenError
 from airflow_provider_360dialog.ledger import schema
 from airflow_provider_360dialog.ledger.cleanup import Cleanup
 from airflow_provider_360dialog.ledger.decisions import Claimant
+from airflow_provider_360dialog.ledger.inbound import Inbound
+from airflow_provider_360dialog.ledger.intake import Intake
 from airflow_provider_360dialog.ledger.keeper import Keeper
 from airflow_provider_360dialog.ledger.ration import Ration
 from airflow_provider_360dialog.ledger.refused import RefusedIds
@@ -87,6 +89,16 @@ class ChannelLedger:
     def ration(self) -> Ration:
         """Its instants for uploads and its credits for GETs."""
         return Ration(self.store, self.identity.channel_id)
+
+    @property
+    def intake(self) -> Intake:
+        """The way in of what customers sent."""
+        return Intake(self.store, self.identity.channel_id)
+
+    @property
+    def inbound(self) -> Inbound:
+        """What customers sent, to be archived."""
+        return Inbound(self.store, self.identity.channel_id)
 
     @property
     def cleanup(self) -> Cleanup:

@@ -1,4 +1,4 @@
-"""Keeps the leases of this process alive while their uploads run."""
+"""Keeps the leases of this process alive while what they are for is under way."""
 
 from __future__ import annotations
 
@@ -7,18 +7,24 @@ import os
 import threading
 import weakref
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from airflow_provider_360dialog.exceptions import LedgerUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from airflow_provider_360dialog.ledger.uploads import Claim, Uploads
-
 log = logging.getLogger(__name__)
 
 RENEW_EVERY_S: Final = 40.0
+
+
+class Renewer(Protocol):
+    """Where a lease stands."""
+
+    def renew(self, claim: Any) -> bool:
+        """Prolong it; False where somebody else has it."""
+        ...
 
 
 _keepers: weakref.WeakSet[Keeper] = weakref.WeakSet()
@@ -33,7 +39,7 @@ class Keeper:
 
     def __init__(self, renew_every_s: float = RENEW_EVERY_S) -> None:
         self._renew_every_s = renew_every_s
-        self._claims: dict[Claim, Uploads] = {}
+        self._claims: dict[Any, Renewer] = {}
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
@@ -45,10 +51,10 @@ class Keeper:
         self._changed = threading.Condition()
 
     @contextmanager
-    def keeping(self, claim: Claim, uploads: Uploads) -> Iterator[None]:
+    def keeping(self, claim: Any, renewer: Renewer) -> Iterator[None]:
         """Renew ``claim`` every 40 s until the block ends."""
         with self._changed:
-            self._claims[claim] = uploads
+            self._claims[claim] = renewer
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="dialog360-leases", daemon=True)
                 self._thread.start()
@@ -67,19 +73,19 @@ class Keeper:
                     self._thread = None
                     return
                 claims = list(self._claims.items())
-            for claim, uploads in claims:
-                self._renew(claim, uploads)
+            for claim, renewer in claims:
+                self._renew(claim, renewer)
 
-    def _renew(self, claim: Claim, uploads: Uploads) -> None:
+    def _renew(self, claim: Any, renewer: Renewer) -> None:
         try:
-            kept = uploads.renew(claim)
+            kept = renewer.renew(claim)
         except LedgerUnavailableError as error:
             log.warning("a lease could not be renewed and may lapse: %s", error)
             return
         with self._changed:
             ended = claim not in self._claims
         if not kept and not ended:
-            log.warning("a lease was lost to another worker; what comes back here will be kept as surplus")
+            log.warning("a lease was lost to another worker; what comes back here does not count")
 
 
 def _forget_all() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import sqlalchemy as sa
 
@@ -25,6 +25,13 @@ class _Say:
 
     ceiling: float
     failures_count: bool
+
+
+class _Found(TypedDict):
+    credits_: list[rules.Credit]
+    closed_until: float
+    budget: rules.Budget
+    now: float
 
 
 class Ration:
@@ -109,17 +116,20 @@ class Ration:
 
     # --- GETs -----------------------------------------------------------------------------------------------------
 
-    def hold(self, *, for_s: float) -> int | rules.Full | rules.Closed:
+    def hold(self, *, for_s: float, by_webhook_url: bool = False) -> int | rules.Retrieval:
         """A credit for one GET, or why there is none.
 
         Args:
             for_s: until when its outcome will be known at the latest; a holder that says nothing until then has spent it.
+            by_webhook_url: for a download through the URL that a webhook brought.
         """
         with self._store.write() as db:
-            decision, now, _ = self._look(db)
+            found = self._look(db)
+            decision = rules.decide_retrieval(by_webhook_url=by_webhook_url, **found)
             if not isinstance(decision, rules.Open):
                 return decision
-            held = db.execute(_credit.insert().values(channel_id=self._channel_id, deadline=now + for_s).returning(_credit.c.id))
+            values = {"channel_id": self._channel_id, "deadline": found["now"] + for_s, "by_webhook_url": by_webhook_url}
+            held = db.execute(_credit.insert().values(**values).returning(_credit.c.id))
             return int(held.scalar_one())
 
     def give_back(self, credit: int) -> None:
@@ -135,22 +145,26 @@ class Ration:
     def close(self, *, for_s: float | None) -> float:
         """A block was seen: no GET until it ends (``for_s``; None: as long as the policy says); when it opens."""
         with self._store.write() as db:
-            _, now, budget = self._look(db)
+            found = self._look(db)
             of_channel = _retrieval.c.channel_id == self._channel_id
             standing = db.execute(sa.select(_retrieval.c.closed_until).where(of_channel)).scalar_one()
-            until = max(standing, now + (budget.block_s if for_s is None else for_s))
+            until = max(standing, found["now"] + (found["budget"].block_s if for_s is None else for_s))
             db.execute(_retrieval.update().where(of_channel).values(closed_until=until))
         return float(until)
 
-    def retrieval(self) -> tuple[rules.Open | rules.Full | rules.Closed, float]:
+    def retrieval(self) -> tuple[rules.Retrieval, float]:
         """Whether a GET may be sent now, and the present instant. Reads only."""
         with self._store.read() as db:
-            decision, now, _ = self._look(db, lock=False)
-        return decision, now
+            found = self._look(db, lock=False)
+        return rules.decide_retrieval(**found), found["now"]
 
-    def _look(
-        self, db: sa.Connection, *, lock: bool = True
-    ) -> tuple[rules.Open | rules.Full | rules.Closed, float, rules.Budget]:
+    def credits_left(self) -> int:
+        """How many more GETs may fail now. Reads only."""
+        with self._store.read() as db:
+            return rules.credits_left(**self._look(db, lock=False))
+
+    def _look(self, db: sa.Connection, *, lock: bool = True) -> _Found:
+        """What the rules want to know."""
         query = sa.select(_retrieval.c.closed_until).where(_retrieval.c.channel_id == self._channel_id)
         row = db.execute(query.with_for_update() if lock else query).first()
         if row is None and lock:
@@ -162,10 +176,14 @@ class Ration:
         if lock:
             old = sa.func.coalesce(_credit.c.spent_at, _credit.c.deadline) <= now - budget.window_s
             db.execute(_credit.delete().where(_credit.c.channel_id == self._channel_id, old))
-        found = db.execute(sa.select(_credit.c.deadline, _credit.c.spent_at).where(_credit.c.channel_id == self._channel_id))
-        on_record = [rules.Credit(deadline, spent_at) for deadline, spent_at in found]
-        closed_until = row.closed_until if row is not None else 0.0
-        return rules.decide_retrieval(on_record, closed_until=closed_until, budget=budget, now=now), now, budget
+        columns = (_credit.c.deadline, _credit.c.spent_at, _credit.c.by_webhook_url)
+        on_record = db.execute(sa.select(*columns).where(_credit.c.channel_id == self._channel_id))
+        return {
+            "credits_": [rules.Credit(*each) for each in on_record],
+            "closed_until": row.closed_until if row is not None else 0.0,
+            "budget": budget,
+            "now": now,
+        }
 
     def _budget(self, db: sa.Connection, now: float) -> rules.Budget:
         """What the channel's connections leave: the strictest counts."""

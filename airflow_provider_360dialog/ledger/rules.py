@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -139,17 +139,30 @@ DOCUMENTED: Final = Budget(max_errors=18, window_s=3600.0, block_s=1800.0)
 """20 error responses in 60 minutes: blocked for 30 minutes. Two are left as a margin."""
 
 
+MOST_BY_WEBHOOK_URL: Final = 2
+"""Credits that URLs of webhooks may spend: nobody says how long such a URL lives."""
+
+
 @dataclass(frozen=True)
 class Credit:
-    """One credit on record: held by a request until ``deadline``, or spent at ``spent_at``."""
+    """One credit on record: held by a request until ``deadline``, or spent at ``spent_at``.
+
+    ``by_webhook_url``: by a download through the URL that a webhook brought.
+    """
 
     deadline: float
     spent_at: float | None = None
+    by_webhook_url: bool = False
 
 
 @dataclass(frozen=True)
 class Open:
     """One more GET may be sent."""
+
+
+@dataclass(frozen=True)
+class AskById:
+    """URLs of webhooks have failed as often as they may."""
 
 
 @dataclass(frozen=True)
@@ -164,20 +177,51 @@ class Closed:
     until: float
 
 
-def decide_retrieval(credits_: Sequence[Credit], *, closed_until: float, budget: Budget, now: float) -> Open | Full | Closed:
+Retrieval: TypeAlias = Open | Full | Closed | AskById
+
+
+def decide_retrieval(
+    credits_: Sequence[Credit], *, closed_until: float, budget: Budget, now: float, by_webhook_url: bool = False
+) -> Retrieval:
     """Whether one more GET may be risked.
 
     Args:
         credits_: all on record. closed_until: end of the last block. budget: the channel's. now: present instant.
+        by_webhook_url: whether it is for a download through the URL that a webhook brought.
     """
     if closed_until > now:
         return Closed(until=closed_until)
-    # A holder that has not been heard of by its deadline is dead: what it sent may have failed.
-    known = (
-        c.spent_at if c.spent_at is not None else c.deadline for c in credits_ if c.spent_at is not None or c.deadline <= now
-    )
-    spent_at = sorted(at for at in known if at > now - budget.window_s)
-    held = sum(1 for c in credits_ if c.spent_at is None and c.deadline > now)
-    if len(spent_at) >= budget.max_errors:
-        return Closed(until=spent_at[len(spent_at) - budget.max_errors] + budget.window_s)
-    return Full() if len(spent_at) + held >= budget.max_errors else Open()
+    spent, held = _spent(credits_, budget, now), _held(credits_, now)
+    if len(spent) >= budget.max_errors:
+        return Closed(until=_spent_at(spent[len(spent) - budget.max_errors]) + budget.window_s)
+    if by_webhook_url:
+        failed = sum(each.by_webhook_url for each in spent)
+        if failed >= MOST_BY_WEBHOOK_URL:
+            return AskById()
+        if failed + sum(each.by_webhook_url for each in held) >= MOST_BY_WEBHOOK_URL:
+            return Full()
+    return Full() if len(spent) + len(held) >= budget.max_errors else Open()
+
+
+def credits_left(credits_: Sequence[Credit], *, closed_until: float, budget: Budget, now: float) -> int:
+    """How many more GETs may fail now; those under way count as if they would. 0 during a block."""
+    if closed_until > now:
+        return 0
+    return max(0, budget.max_errors - len(_spent(credits_, budget, now)) - len(_held(credits_, now)))
+
+
+def _spent(credits_: Sequence[Credit], budget: Budget, now: float) -> list[Credit]:
+    """Those that count within the window, in the order in which they were spent.
+
+    A holder that has not been heard of by its deadline is dead: what it sent may have failed.
+    """
+    known = (each for each in credits_ if each.spent_at is not None or each.deadline <= now)
+    return sorted((each for each in known if _spent_at(each) > now - budget.window_s), key=_spent_at)
+
+
+def _held(credits_: Sequence[Credit], now: float) -> list[Credit]:
+    return [each for each in credits_ if each.spent_at is None and each.deadline > now]
+
+
+def _spent_at(credit: Credit) -> float:
+    return credit.deadline if credit.spent_at is None else credit.spent_at

@@ -9,7 +9,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-VERSION: Final = 4
+VERSION: Final = 5
 
 CURRENT: Final = "current"
 """The id that answers for its fingerprint; at most one."""
@@ -31,6 +31,19 @@ PLANNED: Final = "planned"
 """An item whose file was judged good."""
 REJECTED: Final = "rejected"
 """An item whose file will not be sent, or that names none."""
+
+PENDING: Final = "pending"
+"""A received file that is still to be archived."""
+ARCHIVED: Final = "archived"
+LOST: Final = "lost"
+"""A received file that cannot be had; `reason` says why."""
+
+FRESH: Final = 0
+"""A pending file that was not asked for in vain."""
+FAILED: Final = 1
+"""It failed before; asked for after the fresh ones."""
+SUSPECT: Final = 2
+"""Three of its batch failed one after the other: somebody may have made them up. Asked for last, one an hour."""
 
 metadata = sa.MetaData()
 _Id = sa.BigInteger().with_variant(sa.Integer, "sqlite")
@@ -153,6 +166,7 @@ credit = sa.Table(
     sa.Column("channel_id", _Id, sa.ForeignKey("d360_channel.id"), nullable=False),
     sa.Column("spent_at", _Instant),  # None while it is held
     sa.Column("deadline", _Instant, nullable=False),  # of the request that holds it; a dead holder's credit is spent from here on
+    sa.Column("by_webhook_url", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Index("d360_credit_of", "channel_id"),
 )
 
@@ -210,6 +224,86 @@ audit = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),  # by which policy, and in which plan
     sa.Index("d360_audit_of", "channel_id", "media_id"),
 )
+
+inbound_batch = sa.Table(
+    "d360_inbound_batch",
+    metadata,
+    sa.Column("id", _Id, primary_key=True),
+    sa.Column("channel_id", _Id, sa.ForeignKey("d360_channel.id"), nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("failed_in_a_row", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("asked_at", _Instant),  # when the last suspect of it was asked for
+    sa.UniqueConstraint("channel_id", "name"),
+)
+sa.Index(
+    "d360_inbound_batch_suspect",
+    inbound_batch.c.channel_id,
+    sqlite_where=inbound_batch.c.failed_in_a_row > 0,
+    postgresql_where=inbound_batch.c.failed_in_a_row > 0,
+)
+
+inbound_source = sa.Table(
+    "d360_inbound_source",
+    metadata,
+    sa.Column("id", _Id, primary_key=True),
+    sa.Column("channel_id", _Id, sa.ForeignKey("d360_channel.id"), nullable=False),
+    sa.Column("uri", sa.Text, nullable=False),
+    sa.Column("stamp", sa.Text),  # of its content when it was read to its end; None before
+    sa.Column("read_at", _Instant, nullable=False),
+    sa.UniqueConstraint("channel_id", "uri"),
+)
+
+inbound_run = sa.Table(
+    "d360_inbound_run",
+    metadata,
+    sa.Column("id", _Id, primary_key=True),
+    sa.Column("channel_id", _Id, sa.ForeignKey("d360_channel.id"), nullable=False),
+    sa.Column("task", sa.Text),
+    sa.Column("try_number", sa.Integer, nullable=False),
+    sa.Column("began_at", _Instant, nullable=False),
+    sa.Column("taken_in", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("archived", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("archived_bytes", sa.BigInteger, nullable=False, server_default="0"),
+    sa.UniqueConstraint("channel_id", "task", "try_number"),
+)
+
+inbound = sa.Table(
+    "d360_inbound",
+    metadata,
+    sa.Column("id", _Id, primary_key=True),
+    sa.Column("channel_id", _Id, sa.ForeignKey("d360_channel.id"), nullable=False),
+    sa.Column("media_id", sa.Text, nullable=False),  # or a mark, where the webhook has none
+    sa.Column("batch_id", _Id, sa.ForeignKey("d360_inbound_batch.id"), nullable=False),
+    sa.Column("source_id", _Id, sa.ForeignKey("d360_inbound_source.id"), nullable=False),
+    sa.Column("line", sa.Integer, nullable=False),
+    sa.Column("kind", sa.Text),
+    sa.Column("mime_type", sa.Text),  # as the webhook says; after archiving, as the content says
+    sa.Column("sha256", sa.Text),  # the same
+    sa.Column("received_at", _Instant, nullable=False),
+    sa.Column("url_until", _Instant),  # until when the webhook's own URL may be tried; the URL is never stored
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("rank", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("failures", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("again_at", _Instant, nullable=False, server_default="0"),
+    sa.Column("owner", sa.Text),
+    sa.Column("task", sa.Text),
+    sa.Column("try_number", sa.Integer),
+    sa.Column("lease_until", _Instant),
+    sa.Column("run_id", _Id),  # by which it was settled
+    sa.Column("settled_at", _Instant),
+    sa.Column("uri", sa.Text),  # where it is archived
+    sa.Column("size_bytes", sa.BigInteger),
+    sa.Column("reason", sa.Text),  # why it is lost, or failed last
+    sa.Column("details", sa.Text),
+    sa.UniqueConstraint("channel_id", "media_id"),
+)
+for _name, _columns, _where in (
+    ("d360_inbound_pending", (inbound.c.channel_id, inbound.c.rank, inbound.c.received_at), inbound.c.state == PENDING),
+    ("d360_inbound_under_way", (inbound.c.channel_id,), inbound.c.owner.is_not(None)),
+    ("d360_inbound_of_batch", (inbound.c.batch_id, inbound.c.received_at), inbound.c.state == PENDING),
+    ("d360_inbound_lost", (inbound.c.run_id,), inbound.c.reason.is_not(None)),
+):
+    sa.Index(_name, *_columns, sqlite_where=_where, postgresql_where=_where)
 
 source = sa.Table(
     "d360_source",

@@ -43,7 +43,22 @@ def _add_campaigns(db: sa.Connection) -> None:
         table.create(db, checkfirst=True)
 
 
-STEPS: Final[Mapping[int, Callable[[sa.Connection], None]]] = {1: _add_the_ration, 2: _remember_the_line, 3: _add_campaigns}
+def _add_inbound(db: sa.Connection) -> None:
+    """Version 5: what customers sent, and how it is archived; a credit knows whether a webhook's own URL holds it."""
+    for table in (schema.inbound_batch, schema.inbound_source, schema.inbound_run, schema.inbound):
+        table.create(db, checkfirst=True)
+    standing = {column["name"] for column in sa.inspect(db).get_columns("d360_credit")}
+    if "by_webhook_url" not in standing:
+        no = "false" if db.dialect.name == "postgresql" else "0"
+        db.execute(sa.text(f"ALTER TABLE d360_credit ADD COLUMN by_webhook_url BOOLEAN NOT NULL DEFAULT {no}"))
+
+
+STEPS: Final[Mapping[int, Callable[[sa.Connection], None]]] = {
+    1: _add_the_ration,
+    2: _remember_the_line,
+    3: _add_campaigns,
+    4: _add_inbound,
+}
 """From which version -> what makes the next one of it."""
 
 

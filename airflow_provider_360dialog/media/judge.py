@@ -6,6 +6,7 @@ The only module here that reads. What a fact means is decided in `rules`; this o
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from airflow_provider_360dialog.exceptions import source_error
@@ -17,9 +18,25 @@ from airflow_provider_360dialog.media.signatures import needs_tail, read_content
 if TYPE_CHECKING:
     from typing import BinaryIO
 
+    from airflow_provider_360dialog.media.content import Content
     from airflow_provider_360dialog.ports import Source, Verdict
 
 BLOCK_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a file is. ``content`` is None for an empty one; ``sha256``: lowercase hex."""
+
+    content: Content | None
+    size_bytes: int
+    sha256: str
+
+
+def measure(handle: BinaryIO) -> Measured:
+    """What a file is, by its bytes alone: one pass from where the handle stands to its end, in flat memory."""
+    sample, sha256 = _read_all(handle)
+    return Measured(read_content(sample) if sample.head else None, sample.size_bytes, sha256)
 
 
 def inspect(
@@ -65,16 +82,20 @@ def _read(source: Source) -> tuple[Sample, str]:
     if announced_bytes > LARGEST_MAX_BYTES:
         return Sample(head=b"", size_bytes=announced_bytes), ""
     with source.open() as handle:
-        head = _read_head(handle)
-        digest = hashlib.sha256(head)
-        tail = bytearray(head) if needs_tail(head) else None
-        size_bytes = len(head)
-        while size_bytes <= LARGEST_MAX_BYTES and (block := handle.read(BLOCK_BYTES)):
-            digest.update(block)
-            size_bytes += len(block)
-            if tail is not None:
-                tail += block
-                del tail[:-TAIL_BYTES]
+        return _read_all(handle)
+
+
+def _read_all(handle: BinaryIO) -> tuple[Sample, str]:
+    head = _read_head(handle)
+    digest = hashlib.sha256(head)
+    tail = bytearray(head) if needs_tail(head) else None
+    size_bytes = len(head)
+    while size_bytes <= LARGEST_MAX_BYTES and (block := handle.read(BLOCK_BYTES)):
+        digest.update(block)
+        size_bytes += len(block)
+        if tail is not None:
+            tail += block
+            del tail[:-TAIL_BYTES]
     whole = size_bytes <= LARGEST_MAX_BYTES
     return Sample(head=head, size_bytes=size_bytes, tail=bytes(tail or b"")), digest.hexdigest() if whole else ""
 

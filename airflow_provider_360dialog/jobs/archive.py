@@ -1,0 +1,398 @@
+"""Archive what customers sent to one channel: in the order of need, verified, within the error budget, never past its life.
+
+What has to be done and what was done is in the ledger: a run that ended anywhere is finished by the next one. No URL is stored; a
+name is made from the number, the date, the media id and the bytes, never from the sender's words.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow_provider_360dialog.exceptions import (
+    AccessRefusedError,
+    AnswerUnreadableError,
+    Dialog360Error,
+    DownloadCorruptError,
+    DownloadTooLargeError,
+    InboundTypeRefusedError,
+    InterruptedExchangeError,
+    LedgerUnavailableError,
+    MediaGoneError,
+    MediaUrlExpiredError,
+    MediaUrlRefusedError,
+    ServerError,
+    SetupError,
+    StoppedError,
+    WaitError,
+    destination_error,
+)
+from airflow_provider_360dialog.jobs.delete import delete
+from airflow_provider_360dialog.jobs.retrieve import download, download_by_webhook_url
+from airflow_provider_360dialog.media.judge import measure
+from airflow_provider_360dialog.media.limits import extension_for
+from airflow_provider_360dialog.ports import DownloadedMedia
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import BinaryIO
+
+    from airflow_provider_360dialog.jobs.calls import Calls
+    from airflow_provider_360dialog.jobs.intake import Finder
+    from airflow_provider_360dialog.ledger.inbound import Loss, LostMedia, PendingMedia
+    from airflow_provider_360dialog.media.judge import Measured
+    from airflow_provider_360dialog.ports import Folder, StagedFor
+    from airflow_provider_360dialog.webhook import InboundMedia
+
+log = logging.getLogger(__name__)
+
+_HANDS: Final = 3
+_URL_MARGIN_S: Final = 5.0
+_READY_AFTER_S: Final = 5.0
+_TELL_EVERY_S: Final = 10.0
+_LAST_WORDS_S: Final = 3.0
+# The file may come next time.
+_PASSING: Final = (ServerError, InterruptedExchangeError, AnswerUnreadableError)
+
+
+@dataclass
+class Archiver:
+    """The means of a channel's archive.
+
+    Attributes:
+        run: calls a function with the channel's wire and ledger, as its connection stands. folder: where files go.
+        finder: reads webhooks again. stop: set when the task is told to end.
+        delete_after_archive: whether 360dialog's copy is deleted once ours stands. write_metadata: a JSON file beside each.
+        not_deleted: copies that could not be deleted; they end by themselves.
+    """
+
+    run: Callable[[Callable[[Calls], None]], None]
+    folder: Folder
+    finder: Finder
+    stop: threading.Event
+    delete_after_archive: bool = False
+    write_metadata: bool = False
+    not_deleted: int = 0
+    _fatal: Dialog360Error | None = field(default=None, init=False)
+    _ends: bool = field(default=False, init=False)
+
+    def archive(self, number: int, calls: Calls) -> None:
+        """Bring everything that may be asked for now.
+
+        Args:
+            number: of the run, which its rows name. calls: for looking and taking.
+
+        Raises:
+            DestinationError, StorageFailedError: nothing could be stored; no credit was spent for nothing.
+            WaitError: the number's retrieval is closed, and something is left that it would be asked for.
+            Dialog360Error: what stopped the channel. Whatever is not archived is still pending.
+        """
+        calls.patiently(calls.ledger.check_usable)
+        calls.patiently(lambda: calls.ledger.inbound.expire(number))
+        under_way: dict[Future[None], PendingMedia] = {}
+        pool = ThreadPoolExecutor(_HANDS, thread_name_prefix="archive")
+        self._told_at, self._probed = time.monotonic(), False
+        try:
+            while not self.stop.is_set():
+                while len(under_way) < _HANDS and (item := self._take(calls)) is not None:
+                    under_way[pool.submit(self._one, item, number)] = item
+                if not under_way:
+                    break
+                wait(list(under_way), timeout=0.2, return_when=FIRST_COMPLETED)
+                self._read_done(under_way, calls)
+        finally:
+            if self.stop.is_set():
+                wait(list(under_way), timeout=_LAST_WORDS_S)
+                self._read_done(under_way, calls)
+                for item in under_way.values():
+                    self._give_back(item, calls)
+            pool.shutdown(wait=not self.stop.is_set(), cancel_futures=True)
+        if self._fatal is not None:
+            raise self._fatal
+        if self.stop.is_set():
+            raise StoppedError(operation="archive")
+        calls.patiently(lambda: calls.ledger.inbound.expire(number))
+
+    def _take(self, calls: Calls) -> PendingMedia | None:
+        if self._ends or self.stop.is_set():
+            return None
+        item = calls.patiently(lambda: calls.ledger.inbound.take(calls.ledger.claimant()))
+        if item is not None and not self._probed:
+            try:
+                self.folder.check()
+            except BaseException:
+                self._give_back(item, calls)
+                raise
+            self._probed = True
+        return item
+
+    def _one(self, item: PendingMedia, number: int) -> None:
+        self.run(lambda calls: _Errand(self, item, number, calls).run())
+
+    def _read_done(self, under_way: dict[Future[None], PendingMedia], calls: Calls) -> None:
+        for future in [each for each in under_way if each.done()]:
+            item = under_way.pop(future)
+            error = future.exception()
+            if error is None:
+                continue
+            self._ends = True
+            self._give_back(item, calls)
+            if not isinstance(error, Dialog360Error):
+                raise error
+            if isinstance(error, WaitError) and item.suspect:
+                continue  # nobody waits for one that may be made up
+            if self._fatal is None or (isinstance(self._fatal, WaitError) and not isinstance(error, WaitError)):
+                self._fatal = error
+        if time.monotonic() - self._told_at >= _TELL_EVERY_S:
+            self._told_at = time.monotonic()
+            standing = calls.patiently(calls.ledger.inbound.standing)
+            log.info("archive: %d pending, %d of them suspect", standing.pending, standing.suspects)
+
+    def _give_back(self, item: PendingMedia, calls: Calls) -> None:
+        try:
+            calls.ledger.inbound.give_back(item)
+        except LedgerUnavailableError as error:
+            log.warning("a row could not be given back, and is free again in two minutes: %s", error)
+
+
+class _Errand:
+    """One file's way."""
+
+    def __init__(self, means: Archiver, item: PendingMedia, number: int, calls: Calls) -> None:
+        self._means, self._item, self._number, self._calls = means, item, number, calls
+        self._inbound = calls.ledger.inbound
+        self._place = _Place(means.folder, item, calls.ledger.identity.phone_number_id)
+
+    def run(self) -> None:
+        """Archive it, or note why not.
+
+        Raises:
+            Dialog360Error: what concerns more than this file. It is still pending then.
+        """
+        with self._calls.ledger.keeper.keeping(self._item, self._inbound):
+            if not self._by_webhook_url():
+                self._by_id()
+            if self._place.kept is not None:
+                self._keep(self._place.kept)
+
+    def _by_webhook_url(self) -> bool:
+        """Whether the errand is over: the file is there, or will not be had now. Else the id is to be asked."""
+        item, until = self._item, self._item.url_until
+        if until is None or until <= item.now + _URL_MARGIN_S:
+            return False
+        webhook = self._means.finder.find(item, self._calls.ledger.identity.phone_number_id)
+        if webhook is None or webhook.url is None:
+            return False
+        try:
+            outcome = download_by_webhook_url(self._place, webhook.url.reveal(), calls=self._calls, sha256=item.sha256)
+        except MediaUrlRefusedError as refused:
+            log.warning("the URL in the webhook of media id %s is not used: %s", item.media_id, refused.reason)
+            return False
+        except InboundTypeRefusedError as refused:
+            self._lose("refused_type", refused)
+            return True
+        if outcome is None or isinstance(outcome, DownloadedMedia):
+            return outcome is not None
+        if not isinstance(outcome, (MediaUrlExpiredError, AccessRefusedError, DownloadCorruptError, *_PASSING)):
+            raise outcome
+        log.info("the webhook's URL of media id %s does not work, its id is asked: %s", item.media_id, outcome)
+        waits = self._calls.patiently(lambda: self._inbound.url_failed(item)) and not item.suspect
+        if waits:
+            self._calls.patiently(lambda: self._inbound.give_back(item))
+        return waits
+
+    def _by_id(self) -> None:
+        item, calls = self._item, self._calls
+        known = calls.patiently(lambda: calls.ledger.refused.look_up(item.media_id))
+        if known is not None:
+            self._lose("gone", known)
+            return
+        age_s = item.now - item.received_at
+        if age_s < _READY_AFTER_S and calls.stop.wait(_READY_AFTER_S - age_s):  # it may not be there at once
+            raise StoppedError(operation="archive")
+        try:
+            download(self._place, calls=calls, media_id=item.media_id, sha256=item.sha256)
+        except MediaGoneError as error:
+            self._lose("gone", error, failed=True)
+        except InboundTypeRefusedError as error:
+            self._lose("refused_type", error)
+        except DownloadTooLargeError as error:
+            self._lose("too_large", error)
+        except DownloadCorruptError as error:
+            self._fail(error, "corrupt")
+        except MediaUrlExpiredError as error:
+            self._fail(error, "gone")
+        except _PASSING as error:
+            self._fail(error, None)
+
+    def _keep(self, kept: _Kept) -> None:
+        item, measured = self._item, kept.measured
+        if self._means.write_metadata:
+            self._write_metadata(kept)
+        settle = partial(self._inbound.archive, item, self._number, uri=kept.uri, mime_type=kept.mime_type)
+        self._calls.patiently(partial(settle, sha256=measured.sha256, size_bytes=measured.size_bytes))
+        log.info("archived media id %s: %s, %d bytes", item.media_id, kept.mime_type, measured.size_bytes)
+        if self._means.delete_after_archive:
+            self._delete()
+
+    def _delete(self) -> None:
+        try:
+            delete(self._item.media_id, calls=self._calls)
+        except SetupError:
+            raise
+        except Dialog360Error as error:
+            self._means.not_deleted += 1
+            log.warning("media id %s is archived, but could not be deleted: %s", self._item.media_id, error)
+
+    def _write_metadata(self, kept: _Kept) -> None:
+        item, number = self._item, self._calls.ledger.identity.phone_number_id
+        said = _describe(item, self._means.finder.find(item, number))
+        facts = {"mime_type": kept.mime_type, "size_bytes": kept.measured.size_bytes, "sha256": kept.measured.sha256}
+        text = json.dumps({"phone_number_id": number, "uri": kept.uri, **facts, **said}, indent=2)
+        write_text(self._means.folder, f"{kept.name}.json", [text])
+
+    def _lose(self, reason: Loss, error: Dialog360Error, *, failed: bool = False) -> None:
+        log.warning("media id %s is lost (%s): %s", self._item.media_id, reason, _words(error))
+        self._calls.patiently(lambda: self._inbound.lose(self._item, self._number, reason, _words(error), failed=failed))
+
+    def _fail(self, error: Dialog360Error, reason: Loss | None) -> None:
+        log.warning("media id %s could not be archived this time: %s", self._item.media_id, _words(error))
+        self._calls.patiently(lambda: self._inbound.fail(self._item, _words(error), run=self._number, reason=reason))
+
+
+def _words(error: Dialog360Error) -> str:
+    """Why a received file is not there; without the remedies that are for uploads."""
+    if isinstance(error, MediaGoneError):
+        return f"360dialog does not know it (HTTP {error.status}, code {error.code}): {error.details}"
+    return str(error)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    uri: str
+    name: str
+    mime_type: str
+    measured: Measured
+
+
+class _Place:
+    """The destination of one file; its name is made when its bytes are there."""
+
+    def __init__(self, folder: Folder, item: PendingMedia, number: str) -> None:
+        self.uri, self._folder, self._item, self._phone_number_id = folder.uri, folder, item, number
+        self.kept: _Kept | None = None
+
+    def check(self) -> None:
+        """The folder was probed once for all."""
+
+    @contextmanager
+    def stage(self) -> Iterator[_Judged]:
+        """A temporary home."""
+        with self._folder.stage() as staged:
+            yield _Judged(self, staged)
+
+    def publish(self, staged: StagedFor) -> None:
+        """Give the verified bytes the name that is theirs.
+
+        Raises:
+            InboundTypeRefusedError: they are of a type that nobody wants to find in an archive.
+        """
+        staged.file.seek(0)
+        measured = measure(staged.file)
+        mime_type = _type_of(measured, self._item.mime_type)
+        day = datetime.fromtimestamp(self._item.received_at, UTC)
+        stem = f"{self._phone_number_id}/{day:%Y/%m/%d}/{self._item.media_id}-{measured.sha256[:8]}"
+        name = f"{stem}{extension_for(mime_type)}"
+        self.kept = _Kept(staged.publish(name, mime_type=mime_type), name, mime_type, measured)
+
+
+class _Judged:
+    """A staged file that is judged before it is published."""
+
+    def __init__(self, place: _Place, staged: StagedFor) -> None:
+        self.file: BinaryIO = staged.file
+        self._place, self._staged = place, staged
+
+    def publish(self) -> None:
+        self._place.publish(self._staged)
+
+
+def _type_of(measured: Measured, announced: str | None) -> str:
+    content = measured.content
+    if content is None or content.mime_type is None or extension_for(content.mime_type) is None:
+        raise InboundTypeRefusedError(label="empty" if content is None else content.label)
+    return announced if announced is not None and announced in content.candidates else content.mime_type
+
+
+def _describe(item: PendingMedia, webhook: InboundMedia | None) -> dict[str, Any]:
+    """What is known of a received file beside its bytes. What the sender wrote is escaped, and not to be trusted."""
+    return {
+        "media_id": item.media_id,
+        "kind": item.kind,
+        "announced_mime_type": item.mime_type,
+        "received_at": datetime.fromtimestamp(item.received_at, UTC).isoformat(),
+        "message_id": webhook.message_id if webhook else None,
+        "sender": webhook.sender if webhook else None,
+        "file_name": webhook.file_name if webhook else None,
+        "caption": webhook.caption if webhook else None,
+        "source": item.source,
+        "line": item.line,
+    }
+
+
+def write_text(folder: Folder, name: str, lines: Iterable[str]) -> str:
+    """A small text in a folder, whole or not at all; its URI.
+
+    Raises:
+        DestinationError, StorageFailedError: it could not be written.
+    """
+    try:
+        with folder.stage() as staged:
+            for line in lines:
+                staged.file.write(f"{line}\n".encode("utf-8", "backslashreplace"))
+            return staged.publish(name, mime_type="application/json")
+    except OSError as fault:
+        raise destination_error(folder.uri, fault) from fault
+
+
+def write_report(folder: Folder, number: int, calls: Calls) -> str | None:
+    """One line of JSON for each file that a run has lost; its URI, or None where it lost none.
+
+    Args:
+        folder: of the archive. number: of the run. calls: the channel.
+    """
+    inbound, now = calls.ledger.inbound, calls.patiently(calls.ledger.store.read_now)
+    page = calls.patiently(partial(inbound.lost_in, number))
+    if not page:
+        return None
+
+    def lines() -> Iterator[str]:
+        rows = page
+        while rows:
+            yield from map(_report_line, rows)
+            rows = calls.patiently(partial(inbound.lost_in, number, after=rows[-1].row))
+
+    name = f"{calls.ledger.identity.phone_number_id}/lost/{now:%Y-%m-%d}-run-{number}.jsonl"
+    return write_text(folder, name, lines())
+
+
+def _report_line(lost: LostMedia) -> str:
+    facts = {
+        "media_id": lost.media_id,
+        "reason": lost.reason,
+        "details": lost.details,
+        "kind": lost.kind,
+        "received_at": datetime.fromtimestamp(lost.received_at, UTC).isoformat(),
+        "is_final": lost.lost_at is not None,
+        "source": lost.source,
+        "line": lost.line,
+    }
+    return json.dumps(facts)
