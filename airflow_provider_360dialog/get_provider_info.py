@@ -37,6 +37,7 @@ def get_provider_info() -> dict[str, Any]:
                     "airflow_provider_360dialog.operators.media",
                     "airflow_provider_360dialog.operators.campaigns",
                     "airflow_provider_360dialog.operators.cleanup",
+                    "airflow_provider_360dialog.operators.inbound",
                 ],
             }
         ],
@@ -47,6 +48,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [
                     "airflow_provider_360dialog.sensors.retrieval",
                     "airflow_provider_360dialog.sensors.campaign",
+                    "airflow_provider_360dialog.sensors.inbound",
                 ],
             }
         ],

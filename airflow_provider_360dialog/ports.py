@@ -6,6 +6,7 @@ them from memory.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, TypeAlias
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 Kind: TypeAlias = Literal["image", "video", "audio", "document", "sticker"]
 Severity: TypeAlias = Literal["error", "warning"]
+
+
+_HOST = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#\\\s]*@)?([A-Za-z0-9.:\[\]-]*)(?=[/?#]|\Z)")
 
 
 class MediaUrl:
@@ -36,7 +40,8 @@ class MediaUrl:
     def __init__(self, text: str, *, on_reveal: Callable[[str], object] | None = None) -> None:
         self._text: str | None = text
         self._on_reveal = on_reveal
-        self.host = text.partition("://")[2].partition("/")[0].rpartition("@")[2]
+        found = _HOST.match(text)
+        self.host = found[1] if found is not None else ""
 
     def reveal(self) -> str:
         """The whole URL. Treat it as a password: it gives the file to whoever holds it together with the API key."""

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 from airflow_provider_360dialog.api.answers import read_mime_type, read_sha256
-from airflow_provider_360dialog.api.identity import check_media_id
+from airflow_provider_360dialog.api.identity import check_media_id, read_expiry
 from airflow_provider_360dialog.exceptions import MediaIdInvalidError
 from airflow_provider_360dialog.ports import Kind, MediaUrl, Record
 
@@ -36,8 +36,6 @@ _EARLIEST: Final = datetime(2009, 1, 1, tzinfo=UTC)  # WhatsApp's first year
 _LATEST: Final = datetime(2100, 1, 1, tzinfo=UTC)
 _ODD: Final = False  # stands for what JSON cannot say; a boolean, because no field that is read here may be one
 
-_EXT = re.compile(r"(?:^|&)ext=([0-9]{9,14})(?:&|\Z)")
-_HOST = re.compile(r"[A-Za-z0-9.:\[\]-]*")
 _URL_QUERY = re.compile(r"\?\S+")
 
 
@@ -262,7 +260,7 @@ def _read_message(message: dict[str, Any], number: str | None) -> InboundMedia |
         mime_type=read_mime_type(part.get("mime_type")),
         sha256=read_sha256(part.get("sha256")),
         url=url,
-        url_expires_at=_expiry(part["url"]) if url else None,
+        url_expires_at=read_expiry(part["url"].partition("#")[0].partition("?")[2]) if url else None,
         received_at=_instant(message.get("timestamp")),
         message_id=_shown(message.get("id"), 250),
         sender=_shown(message.get("from"), 64),
@@ -315,16 +313,8 @@ def _error_words(error: Any) -> str:
 
 
 def _read_url(value: Any) -> MediaUrl | None:
-    """The URL unjudged, but for one whose host cannot be shown: a `MediaUrl` shows its host, which must not hold the query."""
-    if not isinstance(value, str) or not 0 < len(value) <= _MAX_URL_CHARS:
-        return None
-    url = MediaUrl(value)
-    return url if _HOST.fullmatch(url.host) else None
-
-
-def _expiry(url: str) -> datetime | None:
-    found = _EXT.search(url.partition("#")[0].partition("?")[2])
-    return _instant(found[1]) if found else None
+    """The URL, unjudged."""
+    return MediaUrl(value) if isinstance(value, str) and 0 < len(value) <= _MAX_URL_CHARS else None
 
 
 def _instant(value: Any) -> datetime | None:

@@ -21,7 +21,7 @@ _URL = re.compile(
 )
 # RFC 3986, section 3.4, and no more: anything else would be rewritten on the way by one library or another.
 _QUERY = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/?]|%[0-9A-Fa-f]{2})+")
-_EXT = re.compile(r"(?:^|&)ext=([0-9]{9,14})(?:&|$)")
+_EXT = re.compile(r"(?:^|&)ext=([0-9]{9,14})(?:&|\Z)")
 _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*")
 _MAX_URL_CHARS: Final = 4096
 
@@ -92,7 +92,7 @@ def read_media_url(text: str, *, base_url: str, extra_hosts: frozenset[str] = fr
     query = parts["query"]
     if not query or not _QUERY.fullmatch(query):
         raise MediaUrlRefusedError(reason="its query is missing or holds characters that a URL may not have")
-    return MediaTarget(query=query, expires_at=_expiry(query))
+    return MediaTarget(query=query, expires_at=read_expiry(query))
 
 
 def _check_place(scheme: str, authority: str, path: str, *, base_url: str, extra_hosts: frozenset[str]) -> None:
@@ -110,8 +110,11 @@ def _check_place(scheme: str, authority: str, path: str, *, base_url: str, extra
         raise MediaUrlRefusedError(reason=f"its path is not {ATTACHMENTS_PATH}")
 
 
-def _expiry(query: str) -> datetime | None:
-    """``ext`` as an instant: Unix seconds on the wire, milliseconds in some of 360dialog's examples."""
+def read_expiry(query: str) -> datetime | None:
+    """``ext`` of a media URL's query as an aware UTC instant, None where there is none.
+
+    Unix seconds on the wire, milliseconds in some of 360dialog's examples.
+    """
     found = _EXT.search(query)
     if found is None:
         return None
