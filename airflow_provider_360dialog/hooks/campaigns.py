@@ -75,7 +75,8 @@ class Campaigns:
             CallError, SourceUnreadableError and others: see `airflow_provider_360dialog.exceptions`.
         """
         from airflow_provider_360dialog.hooks.ledger import ledger_store
-        from airflow_provider_360dialog.hooks.manifests import input_at, write_lines
+        from airflow_provider_360dialog.hooks.lines import write_lines
+        from airflow_provider_360dialog.hooks.manifests import input_at
         from airflow_provider_360dialog.hooks.places import source_at
         from airflow_provider_360dialog.jobs.plan import Order, Planner
 
@@ -176,7 +177,7 @@ class Campaigns:
             require_complete: write nothing where an item is missing.
         """
         from airflow_provider_360dialog.hooks.ledger import ledger_store
-        from airflow_provider_360dialog.hooks.manifests import write_lines
+        from airflow_provider_360dialog.hooks.lines import write_lines
         from airflow_provider_360dialog.jobs.export import export
 
         return export(

@@ -106,7 +106,7 @@ def check_unneeded(hook: Dialog360Hook, media_ids: Sequence[str]) -> None:
 def mark_used(source: Place, *, stop: threading.Event, trust_last_use: bool = False) -> dict[str, int]:
     """Record that the ids of a file were sent, on whichever channel they are; see `jobs.used.mark_used`."""
     from airflow_provider_360dialog.hooks.ledger import ledger_store
-    from airflow_provider_360dialog.hooks.manifests import text_lines
+    from airflow_provider_360dialog.hooks.lines import text_lines
     from airflow_provider_360dialog.jobs.used import form_of, mark_used, read_sent
 
     sent = read_sent(text_lines(source), form_of(str(source)))
@@ -114,7 +114,7 @@ def mark_used(source: Place, *, stop: threading.Event, trust_last_use: bool = Fa
 
 
 def _plan(hook: Dialog360Hook, wish: Wish, plan_uri: Place) -> dict[str, Any]:
-    from airflow_provider_360dialog.hooks.manifests import write_lines
+    from airflow_provider_360dialog.hooks.lines import write_lines
     from airflow_provider_360dialog.jobs.cleanup import plan_cleanup
 
     planned = _run(hook, lambda calls: plan_cleanup(wish, lambda lines: write_lines(plan_uri, lines), calls=calls))
@@ -122,7 +122,7 @@ def _plan(hook: Dialog360Hook, wish: Wish, plan_uri: Place) -> dict[str, Any]:
 
 
 def _apply(hook: Dialog360Hook, wish: Wish, plan_uri: Place, max_delete: float | None) -> dict[str, Any]:
-    from airflow_provider_360dialog.hooks.manifests import text_lines, write_lines
+    from airflow_provider_360dialog.hooks.lines import text_lines, write_lines
     from airflow_provider_360dialog.hooks.places import destination_at
     from airflow_provider_360dialog.jobs.cleanup import Applied, apply_cleanup
 

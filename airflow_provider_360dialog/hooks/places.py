@@ -27,7 +27,7 @@ from airflow_provider_360dialog.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from airflow.sdk import ObjectStoragePath
 
@@ -38,9 +38,10 @@ _BLOCK_BYTES: Final = 8 * 1024 * 1024
 
 _FRESH_S: Final = 2.0
 
-_WITH_BUCKETS: Final = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss"})
+WITH_BUCKETS: Final = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss"})
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_PASSWORD = re.compile(r"\A([^:/]+://)[^/@]*[:%][^@]*@")
 _SECRETIVE = re.compile(r"\?\S+")
 
 
@@ -54,10 +55,10 @@ def source_at(place: object) -> Source:
         SourceUnreadableError: not a place that files can be read from.
     """
     try:
-        local = _local_path(place)
-        return ObjectSource(_object_path(place)) if local is None else LocalSource(local)
+        local = local_path(place)
+        return ObjectSource(object_path(place)) if local is None else LocalSource(local)
     except Exception as fault:
-        raise SourceUnreadableError(uri=_shown(str(place)), reason=_said(fault)) from fault
+        raise SourceUnreadableError(uri=shown_uri(str(place)), reason=words_of(fault)) from fault
 
 
 def destination_at(place: object, *, overwrite: bool) -> Destination:
@@ -70,18 +71,18 @@ def destination_at(place: object, *, overwrite: bool) -> Destination:
         DestinationError: not a place that files can be written to.
     """
     try:
-        local = _local_path(place)
+        local = local_path(place)
         if local is not None:
             return LocalDestination(local, overwrite=overwrite)
-        path = _object_path(place)
+        path = object_path(place)
     except Exception as fault:
-        raise DestinationError(uri=_shown(str(place)), reason=_said(fault)) from fault
+        raise DestinationError(uri=shown_uri(str(place)), reason=words_of(fault)) from fault
     if not path.name or str(place).endswith("/"):
-        raise DestinationError(uri=_shown(str(place)), reason="it is a folder; give the name of a file")
+        raise DestinationError(uri=shown_uri(str(place)), reason="it is a folder; give the name of a file")
     return ObjectDestination(path, overwrite=overwrite)
 
 
-def _local_path(place: object) -> Path | None:
+def local_path(place: object) -> Path | None:
     """The path of a place on this machine; None for an object store.
 
     Raises:
@@ -114,25 +115,32 @@ def _file_uri_path(uri: str) -> Path:
     return Path("/" + unquote(rest))
 
 
-def _object_path(place: object) -> ObjectStoragePath:
+def object_path(place: object) -> ObjectStoragePath:
+    """The path of a place in an object store.
+
+    Raises:
+        ValueError: it is none, or Airflow would read another one. Exception: Airflow cannot reach this kind of store.
+    """
     from airflow.sdk import ObjectStoragePath
 
-    path = place if isinstance(place, ObjectStoragePath) else ObjectStoragePath(str(place))
-    if not isinstance(place, ObjectStoragePath) and str(path).count("?") + str(path).count("#") != sum(
-        map(str(place).count, "?#")
-    ):
-        raise ValueError("Airflow would read another name: a '?' or '#' in it is dropped; rename the object")
+    text = str(place)
+    if _PASSWORD.match(text):  # before Airflow takes it for a connection id, and logs it
+        raise ValueError("before the '@' stands the id of an Airflow connection; user and password belong into that connection")
+    path = place if isinstance(place, ObjectStoragePath) else ObjectStoragePath(text)
+    if any(str(path).count(mark) != text.count(mark) for mark in "?#\t\r\n"):
+        raise ValueError("Airflow would read another name: a '?', '#', tab or line end in it is dropped; rename the object")
     _ = path.fs  # fails here, before anything is sent, where Airflow has no provider for this kind of store
     return path
 
 
-def _shown(uri: str) -> str:
+def shown_uri(uri: str) -> str:
     """A URI for messages: no user part, no query."""
-    head, _, tail = _SECRETIVE.sub("", uri).partition("://")
+    head, _, tail = _SECRETIVE.sub("", _PASSWORD.sub(r"\1", uri)).partition("://")
     return f"{head}://{tail.rpartition('@')[2] if '@' in tail.partition('/')[0] else tail}"
 
 
-def _said(fault: BaseException) -> str:
+def words_of(fault: BaseException) -> str:
+    """What a library's error says, without queries of URLs."""
     if type(fault) is ValueError:
         return str(fault)
     return f"{type(fault).__name__}: {_SECRETIVE.sub('', str(fault))}"
@@ -169,9 +177,7 @@ class LocalSource:
             found = self._path.stat()
         except OSError as fault:
             raise source_error(self.uri, fault) from fault
-        if time.time() - max(found.st_mtime, found.st_ctime) < _FRESH_S:
-            return None
-        return f"{found.st_mtime_ns}-{found.st_ctime_ns}-{found.st_ino}-{found.st_size}"
+        return local_stamp(found)
 
 
 class ObjectSource:
@@ -179,14 +185,14 @@ class ObjectSource:
 
     def __init__(self, path: ObjectStoragePath) -> None:
         self._path = path
-        self.uri, self.name = _shown(str(path)), path.name
+        self.uri, self.name = shown_uri(str(path)), path.name
 
     def size_bytes(self) -> int:
         """Its size now."""
         try:
             return int(self._path.stat().st_size)
         except Exception as fault:
-            raise _read_error(self.uri, fault) from fault
+            raise read_error(self.uri, fault) from fault
 
     def open(self) -> BinaryIO:
         """A new handle at the first byte."""
@@ -194,22 +200,36 @@ class ObjectSource:
             handle: Any = self._path.open("rb", block_size=_BLOCK_BYTES)  # type: ignore[no-untyped-call]  # untyped in Airflow
             return cast("BinaryIO", _ObjectReader(handle, self.uri))
         except Exception as fault:
-            raise _read_error(self.uri, fault) from fault
+            raise read_error(self.uri, fault) from fault
 
     def stamp(self) -> str | None:
         """Etag and size, or a store's own checksum; None where it has neither."""
         try:
             facts = self._path.fs.info(self._path.path)
         except Exception as fault:
-            raise _read_error(self.uri, fault) from fault
-        mark = next((str(facts[name]) for name in ("ETag", "etag", "md5Hash", "content_md5", "crc32c") if facts.get(name)), None)
-        return None if mark is None else f"{mark}-{facts.get('size')}"
+            raise read_error(self.uri, fault) from fault
+        return object_stamp(facts)
 
 
-def _read_error(uri: str, fault: Exception) -> Dialog360Error:
+def local_stamp(found: os.stat_result) -> str | None:
+    """What stands for a local file's content; None where the file is so new that a change could go unnoticed."""
+    if time.time() - max(found.st_mtime, found.st_ctime) < _FRESH_S:
+        return None
+    return f"{found.st_mtime_ns}-{found.st_ctime_ns}-{found.st_ino}-{found.st_size}"
+
+
+def object_stamp(facts: Mapping[str, Any]) -> str | None:
+    """What stands for an object's content, of what a store tells of it; None where there is neither etag nor checksum."""
+    marks = (facts.get(name) for name in ("ETag", "etag", "md5Hash", "content_md5", "crc32c"))
+    mark = next((str(each).strip('"') for each in marks if each), None)  # listings and single answers quote it differently
+    return None if mark is None else f"{mark}-{facts.get('size')}"
+
+
+def read_error(uri: str, fault: Exception) -> Dialog360Error:
+    """What a store's fault while reading means."""
     if isinstance(fault, OSError):
         return source_error(uri, fault)
-    return StorageFailedError(uri=uri, reason=_said(fault))
+    return StorageFailedError(uri=uri, reason=words_of(fault))
 
 
 class _ObjectReader:
@@ -222,7 +242,7 @@ class _ObjectReader:
         try:
             return cast("bytes", self._handle.read(size))
         except Exception as fault:
-            raise _read_error(self._uri, fault) from fault
+            raise read_error(self._uri, fault) from fault
 
     def close(self) -> None:
         self._handle.close()
@@ -257,13 +277,26 @@ class LocalDestination:
     @contextmanager
     def stage(self) -> Iterator[_LocalStaged]:
         """A temporary name in the same folder, so that publishing is one rename."""
-        path = self._path.parent / f".dialog360-{secrets.token_hex(8)}.part"
+        with part_in(self._path.parent) as (file, path):
+            yield _LocalStaged(file, path, self._path, overwrite=self._overwrite)
+
+
+@contextmanager
+def part_in(folder: Path) -> Iterator[tuple[BinaryIO, Path]]:
+    """A new file with a temporary name and the rights that the process gives; gone at the end unless it was renamed."""
+    path = folder / f".dialog360-{secrets.token_hex(8)}.part"
+    try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
         with os.fdopen(descriptor, "w+b") as file:
-            try:
-                yield _LocalStaged(file, path, self._path, overwrite=self._overwrite)
-            finally:
-                path.unlink(missing_ok=True)
+            yield file, path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def to_disk(file: BinaryIO) -> None:
+    """Make sure that what was written survives a power cut."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 class _LocalStaged:
@@ -271,8 +304,7 @@ class _LocalStaged:
         self.file, self._path, self._final, self._overwrite = file, path, final, overwrite
 
     def publish(self) -> None:
-        self.file.flush()
-        os.fsync(self.file.fileno())
+        to_disk(self.file)
         if self._overwrite:
             self._path.replace(self._final)
             return
@@ -295,17 +327,17 @@ class ObjectDestination:
 
     def __init__(self, path: ObjectStoragePath, *, overwrite: bool) -> None:
         self._path, self._overwrite = path, overwrite
-        self.uri = _shown(str(path))
+        self.uri = shown_uri(str(path))
 
     def check(self) -> None:
         """Raise where nothing could be published."""
         try:
             taken = not self._overwrite and self._path.exists()
-            missing = not taken and self._path.protocol in _WITH_BUCKETS and not self._path.fs.exists(self._path.bucket)
+            missing = not taken and self._path.protocol in WITH_BUCKETS and not self._path.fs.exists(self._path.bucket)
         except PermissionError:  # may write, may not look
             return
         except Exception as fault:
-            raise _write_error(self.uri, fault) from fault
+            raise write_error(self.uri, fault) from fault
         if missing:
             raise DestinationError(uri=self.uri, reason=f"there is no bucket {self._path.bucket!r}")
         if taken:
@@ -314,18 +346,30 @@ class ObjectDestination:
     @contextmanager
     def stage(self) -> Iterator[_ObjectStaged]:
         """A local spool."""
-        with tempfile.NamedTemporaryFile(prefix="dialog360-", suffix=".part") as file:
-            yield _ObjectStaged(cast("BinaryIO", file), self)
+        with spooled() as file:
+            yield _ObjectStaged(file, self)
 
     def put(self, spool: str) -> None:
         """The verified file under the final key, by one call."""
         self.check()
         try:
-            store = self._path.fs
-            chunks = {"chunksize": _BLOCK_BYTES} if self._path.protocol in {"s3", "s3a", "gs", "gcs"} else {}
-            store.put_file(spool, self._path.path, **chunks)
+            put_file(self._path, spool)
         except Exception as fault:
-            raise _write_error(self.uri, fault) from fault
+            raise write_error(self.uri, fault) from fault
+
+
+@contextmanager
+def spooled() -> Iterator[BinaryIO]:
+    """A temporary file on this machine."""
+    with tempfile.NamedTemporaryFile(prefix="dialog360-", suffix=".part") as file:
+        yield cast("BinaryIO", file)
+
+
+def put_file(path: ObjectStoragePath, spool: str, **options: Any) -> None:
+    """A file of this machine under a store's key, by one call, in flat memory."""
+    chunks = {"chunksize": _BLOCK_BYTES} if path.protocol in {"s3", "s3a", "gs", "gcs"} else {}
+    parts = {"max_concurrency": 2} if path.protocol in {"s3", "s3a"} else {}  # s3fs holds ten in memory, which is the whole file
+    path.fs.put_file(spool, path.path, **chunks, **parts, **options)
 
 
 class _ObjectStaged:
@@ -337,7 +381,8 @@ class _ObjectStaged:
         self._destination.put(self.file.name)
 
 
-def _write_error(uri: str, fault: Exception) -> Dialog360Error:
+def write_error(uri: str, fault: Exception) -> Dialog360Error:
+    """What a store's fault while writing means."""
     if isinstance(fault, OSError):
         return destination_error(uri, fault)
-    return StorageFailedError(uri=uri, reason=_said(fault))
+    return StorageFailedError(uri=uri, reason=words_of(fault))

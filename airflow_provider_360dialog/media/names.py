@@ -19,7 +19,7 @@ _LETTERS = str.maketrans(
     {"ß": "ss", "ẞ": "SS", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d",
      "Đ": "D", "ð": "d", "Ð": "D", "þ": "th", "Þ": "Th", "\N{LATIN SMALL LETTER DOTLESS I}": "i"}
 )  # fmt: skip  # letters that NFKD does not take apart
-_DEVICES = frozenset({"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(10))})
+DEVICES = frozenset({"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(10))})
 
 
 def safe_name(name: str, mime_type: str | None) -> str:
@@ -89,4 +89,4 @@ def _is_known(extension: str) -> bool:
 
 def _escape(stem: str) -> str:
     """Names that Windows takes for a device, whatever follows their first dot, get an underscore in front."""
-    return f"_{stem}" if stem.partition(".")[0].upper() in _DEVICES else stem
+    return f"_{stem}" if stem.partition(".")[0].upper() in DEVICES else stem

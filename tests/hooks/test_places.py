@@ -20,6 +20,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from airflow_provider_360dialog.exceptions import (
     CallError,
     DestinationError,
+    Dialog360Error,
     DownloadCorruptError,
     SourceUnreadableError,
     StorageFailedError,
@@ -215,7 +216,7 @@ def test_uploads_from_an_object_store(bucket, hook, number, photo):
 
 
 GROWTH = """
-import json, resource, sys
+import json, sys
 from airflow_provider_360dialog.hooks.dialog360 import Dialog360Hook
 from airflow.sdk import ObjectStoragePath
 from airflow.sdk.io import attach
@@ -223,9 +224,11 @@ from fsspec.implementations.memory import MemoryFileSystem
 hook = Dialog360Hook("number_a")
 warm, large = sys.argv[1:]
 hook.upload(warm)  # imports, pools and buffers of a small file
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def peak_kib():  # of this process alone; ru_maxrss begins with the parent's
+    return int(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+before = peak_kib()
 record = hook.upload(large)
-print(json.dumps({"grown_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, "size": record.size_bytes}))
+print(json.dumps({"grown_kib": peak_kib() - before, "size": record.size_bytes}))
 """
 
 
@@ -488,3 +491,19 @@ def test_a_name_that_airflow_would_shorten_is_not_taken_for_another(name):
     """`ObjectStoragePath` drops an empty query or fragment: that would be another object."""
     with pytest.raises(SourceUnreadableError, match=r"\?"):
         source_at(f"s3://bucket/{name}")
+
+
+@pytest.mark.parametrize("mark", ["\t", "\r", "\n"])
+def test_a_name_that_airflow_would_change_is_refused(mark):
+    """A URI loses these characters, and another object would be read."""
+    with pytest.raises(SourceUnreadableError, match="another name"):
+        source_at(f"s3://objects@in/a{mark}b.json")
+
+
+@pytest.mark.parametrize("user", ["user:pw-canary", "user:p/w-canary", "user%3Apw-canary"])
+def test_a_password_in_a_uri_is_refused_and_not_shown(user, caplog):
+    """Airflow would take it for a connection id, and log it."""
+    for refused in (lambda: source_at(f"s3://{user}@b/k"), lambda: destination_at(f"s3://{user}@b/k", overwrite=True)):
+        with pytest.raises(Dialog360Error) as found:
+            refused()
+        assert "canary" not in f"{found.value} {caplog.text}"
