@@ -29,6 +29,7 @@ INBOUND_LIFE: Final = timedelta(days=7)  # of received media; Meta's media refer
 _KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 _UNNAMED_KINDS: Final = (None, "unsupported", "unknown")  # what a message says whose content WhatsApp could not pass on
 _UNSUPPORTED_CODE: Final = "131051"  # a kind of message that the API does not have: nothing was lost (Meta's error codes)
+_UNSUPPORTED_FILES: Final = ("gif", "media_placeholder", *_KINDS)  # unless its word for it is one of these
 _MOST_LAYERS: Final = 8  # lists, texts and envelopes around a webhook
 _DEEPEST: Final = 40  # a whole webhook inside all of them has 20
 _MAX_URL_CHARS: Final = 4096
@@ -244,7 +245,7 @@ def _read_message(message: dict[str, Any], number: str | None) -> InboundMedia |
     kind = message.get("type")
     if kind not in _KINDS:
         unnamed = kind in _UNNAMED_KINDS or not isinstance(kind, str)
-        return _unusable(message, number, None, None, _quoted(errors)) if unnamed and _hides_media(errors) else None
+        return _unusable(message, number, None, None, _quoted(errors)) if unnamed and _hides_media(message, errors) else None
     part = message.get(kind)
     if not isinstance(part, dict):
         return _unusable(message, number, kind, None, _quoted(errors) or "it has no media object")
@@ -292,8 +293,11 @@ def _unusable(
     )
 
 
-def _hides_media(errors: list[Any]) -> bool:
-    """Whether a message without a kind may have been a file, as one above 100 MB is (131052)."""
+def _hides_media(message: dict[str, Any], errors: list[Any]) -> bool:
+    """Whether a message without a kind may have been a file, as one above 100 MB is (131052), or a sort of picture."""
+    said = message.get("unsupported")
+    if errors and isinstance(said, dict) and said.get("type") in _UNSUPPORTED_FILES:
+        return True
     return any(not isinstance(each, dict) or _digits(each.get("code")) != _UNSUPPORTED_CODE for each in errors)
 
 

@@ -6,7 +6,7 @@ It resolves paths and hands the work to `jobs`; `session` keeps what the connect
 from __future__ import annotations
 
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
@@ -18,11 +18,14 @@ from airflow_provider_360dialog.hooks.session import Session
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from airflow.sdk import ObjectStoragePath
 
+    from airflow_provider_360dialog.hooks.inbound import OnLost, Webhooks
     from airflow_provider_360dialog.jobs.calls import Calls
+    from airflow_provider_360dialog.ledger.inbound import Standing
+    from airflow_provider_360dialog.ledger.store import Store
     from airflow_provider_360dialog.ports import (
         Channel,
         DownloadedMedia,
@@ -215,15 +218,53 @@ class Dialog360Hook(BaseHook):
 
     def retrieval_opens_at(self) -> datetime | None:
         """When the number's retrieval opens (aware UTC), as far as the ledger knows; None where it is open. Sends nothing."""
-        from airflow_provider_360dialog.hooks.ledger import ledger_store
         from airflow_provider_360dialog.jobs.turns import retrieval_opens_at
 
-        channel = self._read_channel()
+        channel, store = self._read_channel(), self._existing_ledger()
+        return None if store is None else retrieval_opens_at(channel, store=store, conn_id=self.dialog360_conn_id)
+
+    def archive_inbound(
+        self,
+        source: Webhooks,
+        destination: Place,
+        *,
+        on_lost: OnLost = "report",
+        delete_after_archive: bool = False,
+        write_metadata: bool = False,
+        webhook_url_life: timedelta = timedelta(minutes=5),
+        also_accept: Collection[str] = (),
+    ) -> dict[str, Any]:
+        """Archive what customers sent, before it vanishes; see `hooks.inbound.archive_inbound` for arguments and result."""
+        from airflow_provider_360dialog.hooks.inbound import archive_inbound
+
+        return archive_inbound(
+            self,
+            source,
+            destination,
+            on_lost=on_lost,
+            delete_after_archive=delete_after_archive,
+            write_metadata=write_metadata,
+            webhook_url_life=webhook_url_life,
+            also_accept=also_accept,
+        )
+
+    def inbound_standing(self) -> Standing | None:
+        """What is still to be archived, as far as the ledger knows; None where it knows nothing. Sends nothing."""
+        from airflow_provider_360dialog.jobs.identify import known_identity
+        from airflow_provider_360dialog.ledger.inbound import Inbound
+
+        channel, store = self._read_channel(), self._existing_ledger()
+        identity = None if store is None else known_identity(channel, store=store, conn_id=self.dialog360_conn_id)
+        return None if store is None or identity is None else Inbound(store, identity.channel_id).standing()
+
+    def _existing_ledger(self) -> Store | None:
+        """The ledger, for looking; None where nothing was ever put on record."""
+        from airflow_provider_360dialog.hooks.ledger import ledger_store
+
         try:
-            store = ledger_store().open_existing()
-        except LedgerMissingError:  # nothing was ever asked
+            return ledger_store().open_existing()
+        except LedgerMissingError:
             return None
-        return retrieval_opens_at(channel, store=store, conn_id=self.dialog360_conn_id)
 
     def health(self) -> Health:
         """``GET /health_status``: the number's state in 360dialog's words. Costs no error budget and needs no ledger.

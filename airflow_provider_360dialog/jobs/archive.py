@@ -11,7 +11,6 @@ import logging
 import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -33,23 +32,20 @@ from airflow_provider_360dialog.exceptions import (
     SetupError,
     StoppedError,
     WaitError,
-    destination_error,
 )
+from airflow_provider_360dialog.jobs.archive_place import Place, write_text
 from airflow_provider_360dialog.jobs.delete import delete
 from airflow_provider_360dialog.jobs.retrieve import download, download_by_webhook_url
-from airflow_provider_360dialog.media.judge import measure
-from airflow_provider_360dialog.media.limits import extension_for
 from airflow_provider_360dialog.ports import DownloadedMedia
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from typing import BinaryIO
+    from collections.abc import Callable, Iterator
 
+    from airflow_provider_360dialog.jobs.archive_place import Kept
     from airflow_provider_360dialog.jobs.calls import Calls
     from airflow_provider_360dialog.jobs.intake import Finder
     from airflow_provider_360dialog.ledger.inbound import Loss, LostMedia, PendingMedia
-    from airflow_provider_360dialog.media.judge import Measured
-    from airflow_provider_360dialog.ports import Folder, StagedFor
+    from airflow_provider_360dialog.ports import Folder
     from airflow_provider_360dialog.webhook import InboundMedia
 
 log = logging.getLogger(__name__)
@@ -70,6 +66,7 @@ class Archiver:
     Attributes:
         run: calls a function with the channel's wire and ledger, as its connection stands. folder: where files go.
         finder: reads webhooks again. stop: set when the task is told to end.
+        also_accept: MIME types that are archived besides those that WhatsApp lists; see `check_types`.
         delete_after_archive: whether 360dialog's copy is deleted once ours stands. write_metadata: a JSON file beside each.
         not_deleted: copies that could not be deleted; they end by themselves.
     """
@@ -78,6 +75,7 @@ class Archiver:
     folder: Folder
     finder: Finder
     stop: threading.Event
+    also_accept: frozenset[str] = frozenset()
     delete_after_archive: bool = False
     write_metadata: bool = False
     not_deleted: int = 0
@@ -169,7 +167,7 @@ class _Errand:
     def __init__(self, means: Archiver, item: PendingMedia, number: int, calls: Calls) -> None:
         self._means, self._item, self._number, self._calls = means, item, number, calls
         self._inbound = calls.ledger.inbound
-        self._place = _Place(means.folder, item, calls.ledger.identity.phone_number_id)
+        self._place = Place(means.folder, item, calls.ledger.identity.phone_number_id, also_accept=means.also_accept)
 
     def run(self) -> None:
         """Archive it, or note why not.
@@ -233,7 +231,7 @@ class _Errand:
         except _PASSING as error:
             self._fail(error, None)
 
-    def _keep(self, kept: _Kept) -> None:
+    def _keep(self, kept: Kept) -> None:
         item, measured = self._item, kept.measured
         if self._means.write_metadata:
             self._write_metadata(kept)
@@ -252,7 +250,7 @@ class _Errand:
             self._means.not_deleted += 1
             log.warning("media id %s is archived, but could not be deleted: %s", self._item.media_id, error)
 
-    def _write_metadata(self, kept: _Kept) -> None:
+    def _write_metadata(self, kept: Kept) -> None:
         item, number = self._item, self._calls.ledger.identity.phone_number_id
         said = _describe(item, self._means.finder.find(item, number))
         facts = {"mime_type": kept.mime_type, "size_bytes": kept.measured.size_bytes, "sha256": kept.measured.sha256}
@@ -275,63 +273,6 @@ def _words(error: Dialog360Error) -> str:
     return str(error)
 
 
-@dataclass(frozen=True)
-class _Kept:
-    uri: str
-    name: str
-    mime_type: str
-    measured: Measured
-
-
-class _Place:
-    """The destination of one file; its name is made when its bytes are there."""
-
-    def __init__(self, folder: Folder, item: PendingMedia, number: str) -> None:
-        self.uri, self._folder, self._item, self._phone_number_id = folder.uri, folder, item, number
-        self.kept: _Kept | None = None
-
-    def check(self) -> None:
-        """The folder was probed once for all."""
-
-    @contextmanager
-    def stage(self) -> Iterator[_Judged]:
-        """A temporary home."""
-        with self._folder.stage() as staged:
-            yield _Judged(self, staged)
-
-    def publish(self, staged: StagedFor) -> None:
-        """Give the verified bytes the name that is theirs.
-
-        Raises:
-            InboundTypeRefusedError: they are of a type that nobody wants to find in an archive.
-        """
-        staged.file.seek(0)
-        measured = measure(staged.file)
-        mime_type = _type_of(measured, self._item.mime_type)
-        day = datetime.fromtimestamp(self._item.received_at, UTC)
-        stem = f"{self._phone_number_id}/{day:%Y/%m/%d}/{self._item.media_id}-{measured.sha256[:8]}"
-        name = f"{stem}{extension_for(mime_type)}"
-        self.kept = _Kept(staged.publish(name, mime_type=mime_type), name, mime_type, measured)
-
-
-class _Judged:
-    """A staged file that is judged before it is published."""
-
-    def __init__(self, place: _Place, staged: StagedFor) -> None:
-        self.file: BinaryIO = staged.file
-        self._place, self._staged = place, staged
-
-    def publish(self) -> None:
-        self._place.publish(self._staged)
-
-
-def _type_of(measured: Measured, announced: str | None) -> str:
-    content = measured.content
-    if content is None or content.mime_type is None or extension_for(content.mime_type) is None:
-        raise InboundTypeRefusedError(label="empty" if content is None else content.label)
-    return announced if announced is not None and announced in content.candidates else content.mime_type
-
-
 def _describe(item: PendingMedia, webhook: InboundMedia | None) -> dict[str, Any]:
     """What is known of a received file beside its bytes. What the sender wrote is escaped, and not to be trusted."""
     return {
@@ -346,21 +287,6 @@ def _describe(item: PendingMedia, webhook: InboundMedia | None) -> dict[str, Any
         "source": item.source,
         "line": item.line,
     }
-
-
-def write_text(folder: Folder, name: str, lines: Iterable[str]) -> str:
-    """A small text in a folder, whole or not at all; its URI.
-
-    Raises:
-        DestinationError, StorageFailedError: it could not be written.
-    """
-    try:
-        with folder.stage() as staged:
-            for line in lines:
-                staged.file.write(f"{line}\n".encode("utf-8", "backslashreplace"))
-            return staged.publish(name, mime_type="application/json")
-    except OSError as fault:
-        raise destination_error(folder.uri, fault) from fault
 
 
 def write_report(folder: Folder, number: int, calls: Calls) -> str | None:

@@ -26,7 +26,7 @@ class Dialog360ArchiveInboundMediaOperator(Dialog360Operator):
     First the webhooks of ``source`` are put on record. Then everything that is pending for the number is archived, also what
     earlier runs left: what ends within a day first, then the youngest, then what failed before. Size and sha256 are checked, and
     the file takes its name, ``<number>/<yyyy>/<mm>/<dd>/<media id>-<sha8><extension of its true type>``, only when it is whole.
-    The number is never blocked: where its error budget is spent, the task waits without a slot for the right instant, then goes on.
+    The number is never blocked: where its error budget is spent, the task waits without a slot until it opens, and goes on.
 
     XCom: ``counts`` (taken_in, archived, bytes, lost, pending, suspects, not_deleted), ``lost`` (reason -> number; reasons are
     expired, gone, no_id, corrupt, refused_type, too_large), ``lost_uri`` (JSON lines with each of them, or None),
@@ -41,6 +41,8 @@ class Dialog360ArchiveInboundMediaOperator(Dialog360Operator):
         delete_after_archive: delete 360dialog's copy once ours stands.
         write_metadata: write a JSON file beside each, with what the webhook says of it. It names the sender.
         webhook_url_life: how long after its message a webhook's own URL may be tried that does not say when it ends.
+        also_accept: MIME types that are archived besides those that WhatsApp lists for media, such as ``application/zip``.
+            Customers can send any file as a document; without this, others are lost with ``refused_type``.
         dialog360_conn_id: the number. Templated.
     """
 
@@ -55,6 +57,7 @@ class Dialog360ArchiveInboundMediaOperator(Dialog360Operator):
         delete_after_archive: bool = False,
         write_metadata: bool = False,
         webhook_url_life: timedelta = timedelta(minutes=5),
+        also_accept: Collection[str] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -64,6 +67,7 @@ class Dialog360ArchiveInboundMediaOperator(Dialog360Operator):
         self.delete_after_archive = delete_after_archive
         self.write_metadata = write_metadata
         self.webhook_url_life = webhook_url_life
+        self.also_accept = also_accept
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Archive; see the class for the result."""
@@ -75,6 +79,7 @@ class Dialog360ArchiveInboundMediaOperator(Dialog360Operator):
                 delete_after_archive=self.delete_after_archive,
                 write_metadata=self.write_metadata,
                 webhook_url_life=self.webhook_url_life,
+                also_accept=self.also_accept,
             )
 
 
