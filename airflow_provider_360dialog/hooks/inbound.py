@@ -75,7 +75,7 @@ def archive_inbound(
     session.run(lambda calls: calls.patiently(lambda: calls.ledger.identity))
     calls = hook.get_conn()
     ledger = calls.ledger
-    run = calls.patiently(partial(ledger.intake.begin, task=ledger.task, try_number=ledger.try_number))
+    run = calls.patiently(partial(ledger.intake.begin, task=ledger.task))
     found = take_in(files, run=run, calls=calls, webhook_url_life=webhook_url_life)
     archiver = Archiver(
         session.run,
@@ -86,9 +86,9 @@ def archive_inbound(
         delete_after_archive=delete_after_archive,
         write_metadata=write_metadata,
     )
-    archiver.archive(run, calls)
+    not_deleted = archiver.archive(run, calls)
     lost_uri = write_report(folder, run, calls)
-    result = _told(calls, run, found, lost_uri, archiver.not_deleted)
+    result = _told(calls, run, found, lost_uri, not_deleted)
     hook.log.info("archive: %s", {**result["counts"], "budget_left": result["budget_left"]})
     if on_lost == "fail" and result["lost"]:
         raise InboundLostError(lost=result["lost"], report_uri=lost_uri)

@@ -68,25 +68,29 @@ class Archiver:
         finder: reads webhooks again. stop: set when the task is told to end.
         also_accept: MIME types that are archived besides those that WhatsApp lists; see `check_types`.
         delete_after_archive: whether 360dialog's copy is deleted once ours stands. write_metadata: a JSON file beside each.
-        not_deleted: copies that could not be deleted; they end by themselves.
     """
 
-    run: Callable[[Callable[[Calls], None]], None]
+    run: Callable[[Callable[[Calls], bool]], bool]
     folder: Folder
     finder: Finder
     stop: threading.Event
     also_accept: frozenset[str] = frozenset()
     delete_after_archive: bool = False
     write_metadata: bool = False
-    not_deleted: int = 0
     _fatal: Dialog360Error | None = field(default=None, init=False)
     _ends: bool = field(default=False, init=False)
+    _probed: bool = field(default=False, init=False)
+    _not_deleted: int = field(default=0, init=False)
+    _told_at: float = field(default_factory=time.monotonic, init=False)
 
-    def archive(self, number: int, calls: Calls) -> None:
+    def archive(self, number: int, calls: Calls) -> int:
         """Bring everything that may be asked for now.
 
         Args:
             number: of the run, which its rows name. calls: for looking and taking.
+
+        Returns:
+            How many copies at 360dialog could not be deleted; they end by themselves.
 
         Raises:
             DestinationError, StorageFailedError: nothing could be stored; no credit was spent for nothing.
@@ -95,9 +99,8 @@ class Archiver:
         """
         calls.patiently(calls.ledger.check_usable)
         calls.patiently(lambda: calls.ledger.inbound.expire(number))
-        under_way: dict[Future[None], PendingMedia] = {}
+        under_way: dict[Future[bool], PendingMedia] = {}
         pool = ThreadPoolExecutor(_HANDS, thread_name_prefix="archive")
-        self._told_at, self._probed = time.monotonic(), False
         try:
             while not self.stop.is_set():
                 while len(under_way) < _HANDS and (item := self._take(calls)) is not None:
@@ -118,6 +121,7 @@ class Archiver:
         if self.stop.is_set():
             raise StoppedError(operation="archive")
         calls.patiently(lambda: calls.ledger.inbound.expire(number))
+        return self._not_deleted
 
     def _take(self, calls: Calls) -> PendingMedia | None:
         if self._ends or self.stop.is_set():
@@ -132,14 +136,15 @@ class Archiver:
             self._probed = True
         return item
 
-    def _one(self, item: PendingMedia, number: int) -> None:
-        self.run(lambda calls: _Errand(self, item, number, calls).run())
+    def _one(self, item: PendingMedia, number: int) -> bool:
+        return self.run(lambda calls: _Errand(self, item, number, calls).run())
 
-    def _read_done(self, under_way: dict[Future[None], PendingMedia], calls: Calls) -> None:
+    def _read_done(self, under_way: dict[Future[bool], PendingMedia], calls: Calls) -> None:
         for future in [each for each in under_way if each.done()]:
             item = under_way.pop(future)
             error = future.exception()
             if error is None:
+                self._not_deleted += not future.result()
                 continue
             self._ends = True
             self._give_back(item, calls)
@@ -169,8 +174,8 @@ class _Errand:
         self._inbound = calls.ledger.inbound
         self._place = Place(means.folder, item, calls.ledger.identity.phone_number_id, also_accept=means.also_accept)
 
-    def run(self) -> None:
-        """Archive it, or note why not.
+    def run(self) -> bool:
+        """Archive it, or note why not. False where only the deletion afterwards has failed.
 
         Raises:
             Dialog360Error: what concerns more than this file. It is still pending then.
@@ -178,8 +183,7 @@ class _Errand:
         with self._calls.ledger.keeper.keeping(self._item, self._inbound):
             if not self._by_webhook_url():
                 self._by_id()
-            if self._place.kept is not None:
-                self._keep(self._place.kept)
+            return self._place.kept is None or self._keep(self._place.kept)
 
     def _by_webhook_url(self) -> bool:
         """Whether the errand is over: the file is there, or will not be had now. Else the id is to be asked."""
@@ -231,24 +235,24 @@ class _Errand:
         except _PASSING as error:
             self._fail(error, None)
 
-    def _keep(self, kept: Kept) -> None:
+    def _keep(self, kept: Kept) -> bool:
         item, measured = self._item, kept.measured
         if self._means.write_metadata:
             self._write_metadata(kept)
         settle = partial(self._inbound.archive, item, self._number, uri=kept.uri, mime_type=kept.mime_type)
         self._calls.patiently(partial(settle, sha256=measured.sha256, size_bytes=measured.size_bytes))
         log.info("archived media id %s: %s, %d bytes", item.media_id, kept.mime_type, measured.size_bytes)
-        if self._means.delete_after_archive:
-            self._delete()
+        return not self._means.delete_after_archive or self._delete()
 
-    def _delete(self) -> None:
+    def _delete(self) -> bool:
         try:
             delete(self._item.media_id, calls=self._calls)
         except SetupError:
             raise
         except Dialog360Error as error:
-            self._means.not_deleted += 1
             log.warning("media id %s is archived, but could not be deleted: %s", self._item.media_id, error)
+            return False
+        return True
 
     def _write_metadata(self, kept: Kept) -> None:
         item, number = self._item, self._calls.ledger.identity.phone_number_id

@@ -155,6 +155,8 @@ def take_in(files: Iterable[WebhookFile], *, run: int, calls: Calls, webhook_url
             "are dropped. Give the place of a file instead, so that URLs are used while they live",
             found.urls_dropped,
         )
+    if found.malformed:
+        log.warning("%d places in the sources are no webhook: damaged lines, or files of something else", found.malformed)
     if found.no_channel:
         log.warning("%d received files belong to no number, for their webhook does not name one: left alone", found.no_channel)
     log.info("webhooks: %s", ", ".join(f"{name} {count}" for name, count in found.counts().items()) or "none")

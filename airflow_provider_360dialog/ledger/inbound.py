@@ -96,7 +96,7 @@ class Standing:
 
 @dataclass(frozen=True)
 class RunCounts:
-    """What one run has done so far, over all its waits: rows taken in, files archived and their bytes, losses by reason."""
+    """What one run has done so far, over all waits and tries: rows taken in, files archived and their bytes, losses by reason."""
 
     taken_in: int
     archived: int

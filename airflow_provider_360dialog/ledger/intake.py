@@ -55,14 +55,14 @@ class Intake:
         self._store, self._channel_id = store, channel_id
         self._now: sa.ColumnElement[float] = store.now.element
 
-    def begin(self, *, task: str | None, try_number: int) -> int:
-        """The number of a run; the same one for a try of a task that waited and goes on."""
-        of_try = (_runs.c.channel_id == self._channel_id, _runs.c.task == task, _runs.c.try_number == try_number)
-        values = {"channel_id": self._channel_id, "task": task, "try_number": try_number, "began_at": self._now}
+    def begin(self, *, task: str | None) -> int:
+        """The number of a run; the same one for a task that waited, or is tried again. ``task``: None for one by itself."""
+        of_task = (_runs.c.channel_id == self._channel_id, _runs.c.task == task)
+        values = {"channel_id": self._channel_id, "task": task, "began_at": self._now}
         with self._store.write() as db:
             made = insert_for(self._store)(_runs).values(**values).on_conflict_do_nothing().returning(_runs.c.id)
             number = db.execute(made).scalar()
-            return int(number if number is not None else db.execute(sa.select(_runs.c.id).where(*of_try)).scalar_one())
+            return int(number if number is not None else db.execute(sa.select(_runs.c.id).where(*of_task)).scalar_one())
 
     def unread(self, found: Sequence[tuple[str, str | None]]) -> list[bool]:
         """Of many sources, as (URI, stamp): whether each has to be read, because it was not, or has changed since."""

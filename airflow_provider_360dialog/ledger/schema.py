@@ -258,13 +258,12 @@ inbound_run = sa.Table(
     metadata,
     sa.Column("id", _Id, primary_key=True),
     sa.Column("channel_id", _Id, sa.ForeignKey("d360_channel.id"), nullable=False),
-    sa.Column("task", sa.Text),
-    sa.Column("try_number", sa.Integer, nullable=False),
+    sa.Column("task", sa.Text),  # of Airflow, in all its tries; None outside of tasks
     sa.Column("began_at", _Instant, nullable=False),
     sa.Column("taken_in", sa.Integer, nullable=False, server_default="0"),
     sa.Column("archived", sa.Integer, nullable=False, server_default="0"),
     sa.Column("archived_bytes", sa.BigInteger, nullable=False, server_default="0"),
-    sa.UniqueConstraint("channel_id", "task", "try_number"),
+    sa.UniqueConstraint("channel_id", "task"),
 )
 
 inbound = sa.Table(
