@@ -1,7 +1,7 @@
 """What customers sent to one channel, as `intake` has put it on record: handed out in the order of need, settled, counted.
 
-Whoever wants to archive takes one row at a time, under a lease; the rules of the order are in `take`. Everything that settles a
-row locks the channel's row first, so that nobody waits for each other in a circle.
+Whoever wants to archive takes one row at a time, under a lease; the rules of the order are in `take`. Everything that takes in or
+settles rows locks the channel's row first, so that nobody waits for each other in a circle.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class Inbound:
         last the suspects, one an hour. Of one batch never more rows are under way than may still fail before it is suspect.
         """
         with self._store.write() as db:
-            now = self._lock(db)
+            now = lock_channel(db, self._store, self._channel_id)
             row = self._next(db, claimant, now)
             if row is None:
                 return None
@@ -200,7 +200,7 @@ class Inbound:
         """A file stands under its final name. False where somebody else has settled it meanwhile: to the same name."""
         values = {"state": schema.ARCHIVED, "uri": uri, "mime_type": mime_type, "sha256": sha256, "size_bytes": size_bytes}
         with self._store.write() as db:
-            self._lock(db)
+            lock_channel(db, self._store, self._channel_id)
             if not self._settle(db, item, run, reason=None, details=None, **values):
                 return False
             counts = {"archived": _runs.c.archived + 1, "archived_bytes": _runs.c.archived_bytes + size_bytes}
@@ -211,7 +211,7 @@ class Inbound:
     def lose(self, item: PendingMedia, run: int, reason: Loss, details: str, *, failed: bool) -> None:
         """A file cannot be had. ``failed``: 360dialog was asked in vain, which speaks against its batch."""
         with self._store.write() as db:
-            self._lock(db)
+            lock_channel(db, self._store, self._channel_id)
             if self._settle(db, item, run, state=schema.LOST, reason=reason, details=details) and failed:
                 self._count_failure(db, item.batch)
 
@@ -222,7 +222,7 @@ class Inbound:
         """
         left = sa.case((_rows.c.received_at + LIFE_S > self._now, _rows.c.received_at + LIFE_S - self._now), else_=0.0)
         with self._store.write() as db:
-            self._lock(db)
+            lock_channel(db, self._store, self._channel_id)
             failures = db.execute(sa.select(_rows.c.failures, left).where(_rows.c.id == item.row)).one()
             rest_s = min(AGAIN_AFTER_S * 2.0 ** min(failures[0], 10), LONGEST_REST_S, max(AGAIN_AFTER_S, failures[1] / 2))
             rank = sa.case((_rows.c.rank == schema.FRESH, schema.FAILED), else_=_rows.c.rank)
@@ -232,7 +232,7 @@ class Inbound:
     def url_failed(self, item: PendingMedia) -> bool:
         """The webhook's own URL did not work and is not tried again. True where the batch is suspect now: the id has to wait."""
         with self._store.write() as db:
-            self._lock(db)
+            lock_channel(db, self._store, self._channel_id)
             db.execute(self._of(item).values(url_until=None))
             return self._count_failure(db, item.batch)
 
@@ -247,7 +247,7 @@ class Inbound:
         reason = sa.func.coalesce(_rows.c.reason, "expired")
         values = {"state": schema.LOST, "run_id": run, "settled_at": self._now, "reason": reason, **_FREE}
         with self._store.write() as db:
-            self._lock(db)
+            lock_channel(db, self._store, self._channel_id)
             return int(db.execute(_rows.update().where(*ended).values(**values)).rowcount)
 
     def _settle(self, db: sa.Connection, item: PendingMedia, run: int, **values: Any) -> bool:
@@ -311,11 +311,12 @@ class Inbound:
     def _of(self, item: PendingMedia) -> sa.Update:
         return _rows.update().where(_rows.c.id == item.row, _rows.c.state == schema.PENDING, _rows.c.owner == item.owner)
 
-    def _lock(self, db: sa.Connection) -> float:
-        """Lock the channel's row, by which all who settle wait for each other; the present instant."""
-        query = sa.select(schema.channel.c.id).where(schema.channel.c.id == self._channel_id)
-        db.execute(query.with_for_update(key_share=True))
-        return float(db.execute(sa.select(self._store.now)).scalar_one())
+
+def lock_channel(db: sa.Connection, store: Store, channel_id: int) -> float:
+    """Lock a channel's row, by which all who take in, take and settle wait for each other; the present instant."""
+    query = sa.select(schema.channel.c.id).where(schema.channel.c.id == channel_id)
+    db.execute(query.with_for_update(key_share=True))
+    return float(db.execute(sa.select(store.now)).scalar_one())
 
 
 _FREE: Final = {"owner": None, "task": None, "try_number": None, "lease_until": None}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 
 from airflow_provider_360dialog.ledger import schema
-from airflow_provider_360dialog.ledger.inbound import LIFE_S, SUSPECT_AFTER
+from airflow_provider_360dialog.ledger.inbound import LIFE_S, SUSPECT_AFTER, lock_channel
 from airflow_provider_360dialog.ledger.upsert import insert_for
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Intake:
         wanted = list({each.media_id: each for each in reversed(list(arrivals))}.values())[::-1]
         new = 0
         with self._store.write() as db:
-            now = db.execute(sa.select(self._store.now)).scalar_one()
+            now = lock_channel(db, self._store, self._channel_id)
             source_id = self._source(db, uri)
             batch_id = self._batch(db, batch)
             for start in range(0, len(wanted), _PAGE):
