@@ -45,7 +45,7 @@ The branches say what the caller can do; the leaves say what happened::
     |   |-- DownloadCorruptError    the bytes are not those that were announced
     |   `-- StoppedError            the task was told to stop
     `-- GoneError                   give up: it does not exist any more
-        |-- InboundLostError        received files could not be archived, and never will be
+        |-- InboundLostError        received files could not be archived
         |-- MediaGoneError          360dialog does not know this media id (any more)
         `-- MediaUrlExpiredError    a media URL is past its life and there is no id to ask for a new one
 
@@ -575,7 +575,7 @@ class GoneError(Dialog360Error):
 
 
 class InboundLostError(GoneError):
-    """Files that customers sent could not be archived, and never will be; what could be had is archived.
+    """Files that customers sent could not be archived; what could be had is archived.
 
     Attributes:
         lost: how many, by reason. report_uri: one line of JSON for each.
@@ -586,7 +586,7 @@ class InboundLostError(GoneError):
         said = ", ".join(f"{count} {reason}" for reason, count in sorted(self.lost.items()))
         where = f" Each one stands with its reason in {report_uri!r}." if report_uri else ""
         super().__init__(
-            f"{sum(self.lost.values())} received files are lost: {said}.{where} The rest is archived. "
+            f"Received files are lost: {said}.{where} What could be had is archived. "
             "With on_lost='report' the task succeeds all the same."
         )
 

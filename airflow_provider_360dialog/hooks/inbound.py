@@ -126,7 +126,7 @@ def _parts(source: Any) -> Iterator[Any]:
     """Places and payloads, one after the other."""
     if isinstance(source, str) and source.lstrip()[:1] in {"{", "["}:
         source = _value(source)
-    if source is None or (isinstance(source, str) and not source.strip()):
+    if source is None or (isinstance(source, str) and not source.strip()) or source == {}:
         return
     if isinstance(source, Mapping):
         place = source.get("uri")

@@ -102,10 +102,10 @@ def _listed(tree: Tree, ends: tuple[str, ...]) -> Iterator[Listed]:
     if nameless:
         log.warning(
             "left out %d objects in %r whose names a URI cannot hold, because of a '?', a '#', a tab or the end of a line; "
-            "rename them", nameless, shown_uri(tree.uri),
+            "rename them", nameless, tree.shown,
         )  # fmt: skip
     if not count:
-        log.info("no file is in %r that the source speaks of", shown_uri(tree.uri))
+        log.info("no file is in %r that the source speaks of", tree.shown)
 
 
 # --- what a source is ---------------------------------------------------------------------------------------------
@@ -348,7 +348,7 @@ def _object_files(tree: Tree) -> Iterator[Entry]:
     except Dialog360Error:
         raise
     except Exception as fault:
-        raise read_error(shown_uri(tree.uri), fault) from fault
+        raise read_error(tree.shown, fault) from fault
 
 
 def _s3_files(store: Any, root: str, pattern: str) -> Iterator[Entry]:

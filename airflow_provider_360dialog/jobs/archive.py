@@ -28,6 +28,7 @@ from airflow_provider_360dialog.exceptions import (
     MediaGoneError,
     MediaUrlExpiredError,
     MediaUrlRefusedError,
+    RequestRefusedError,
     ServerError,
     SetupError,
     StoppedError,
@@ -55,6 +56,7 @@ _URL_MARGIN_S: Final = 5.0
 _READY_AFTER_S: Final = 5.0
 _TELL_EVERY_S: Final = 10.0
 _LAST_WORDS_S: Final = 3.0
+_REFUSED_IN_A_ROW: Final = 3
 # The file may come next time.
 _PASSING: Final = (ServerError, InterruptedExchangeError, AnswerUnreadableError)
 
@@ -79,6 +81,7 @@ class Archiver:
     write_metadata: bool = False
     _fatal: Dialog360Error | None = field(default=None, init=False)
     _ends: bool = field(default=False, init=False)
+    _refused_in_a_row: int = field(default=0, init=False)
     _probed: bool = field(default=False, init=False)
     _not_deleted: int = field(default=0, init=False)
     _told_at: float = field(default_factory=time.monotonic, init=False)
@@ -145,7 +148,12 @@ class Archiver:
             error = future.exception()
             if error is None:
                 self._not_deleted += not future.result()
+                self._refused_in_a_row = 0
                 continue
+            if isinstance(error, RequestRefusedError):
+                self._refused_in_a_row += 1
+                if self._refused_in_a_row < _REFUSED_IN_A_ROW:
+                    continue  # this one file's; of several, it would be the account's or the number's
             self._ends = True
             self._give_back(item, calls)
             if not isinstance(error, Dialog360Error):
@@ -234,13 +242,18 @@ class _Errand:
             self._fail(error, "gone")
         except _PASSING as error:
             self._fail(error, None)
+        except (RequestRefusedError, AccessRefusedError) as error:
+            self._fail(error, None)  # it rests, so that it is not in the way of the others next time
+            raise
 
     def _keep(self, kept: Kept) -> bool:
         item, measured = self._item, kept.measured
         if self._means.write_metadata:
             self._write_metadata(kept)
         settle = partial(self._inbound.archive, item, self._number, uri=kept.uri, mime_type=kept.mime_type)
-        self._calls.patiently(partial(settle, sha256=measured.sha256, size_bytes=measured.size_bytes))
+        if not self._calls.patiently(partial(settle, sha256=measured.sha256, size_bytes=measured.size_bytes)):
+            log.info("media id %s was archived by somebody else meanwhile, under the same name", item.media_id)
+            return True
         log.info("archived media id %s: %s, %d bytes", item.media_id, kept.mime_type, measured.size_bytes)
         return not self._means.delete_after_archive or self._delete()
 
@@ -274,6 +287,8 @@ def _words(error: Dialog360Error) -> str:
     """Why a received file is not there; without the remedies that are for uploads."""
     if isinstance(error, MediaGoneError):
         return f"360dialog does not know it (HTTP {error.status}, code {error.code}): {error.details}"
+    if isinstance(error, DownloadCorruptError):
+        return f"what came is not the file: {error.reason}"
     return str(error)
 
 
@@ -299,7 +314,7 @@ def write_report(folder: Folder, number: int, calls: Calls) -> str | None:
     Args:
         folder: of the archive. number: of the run. calls: the channel.
     """
-    inbound, now = calls.ledger.inbound, calls.patiently(calls.ledger.store.read_now)
+    inbound = calls.ledger.inbound
     page = calls.patiently(partial(inbound.lost_in, number))
     if not page:
         return None
@@ -310,7 +325,8 @@ def write_report(folder: Folder, number: int, calls: Calls) -> str | None:
             yield from map(_report_line, rows)
             rows = calls.patiently(partial(inbound.lost_in, number, after=rows[-1].row))
 
-    name = f"{calls.ledger.identity.phone_number_id}/lost/{now:%Y-%m-%d}-run-{number}.jsonl"
+    began_at = datetime.fromtimestamp(calls.patiently(partial(inbound.began_at, number)), UTC)
+    name = f"{calls.ledger.identity.phone_number_id}/lost/{began_at:%Y-%m-%d}-run-{number}.jsonl"
     return write_text(folder, name, lines())
 
 

@@ -175,7 +175,7 @@ class Inbound:
     def _next_suspect(self, db: sa.Connection, query: sa.Select[tuple[int]], now: float) -> int | None:
         """One an hour for the whole channel; the batch that was asked longest ago first."""
         under_suspicion = (_batches.c.channel_id == self._channel_id, _batches.c.failed_in_a_row >= SUSPECT_AFTER)
-        found = db.execute(sa.select(_batches.c.id, sa.func.coalesce(_batches.c.asked_at, 0.0)).where(*under_suspicion)).tuples()
+        found = db.execute(sa.select(_batches.c.id, sa.func.coalesce(_batches.c.asked_at, 0.0)).where(*under_suspicion))
         batches = sorted((asked_at, batch) for batch, asked_at in found)
         if not batches or batches[-1][0] > now - SUSPECT_EVERY_S:
             return None
@@ -188,10 +188,10 @@ class Inbound:
     def _full_batches(self, db: sa.Connection, now: float) -> list[int]:
         """Batches of which so many are under way that one more could be the fourth failure in a row."""
         under_way = (*self._pending(), _rows.c.owner.is_not(None), _rows.c.lease_until > now)
-        counted = sa.select(_rows.c.batch_id, sa.func.count()).where(*under_way).group_by(_rows.c.batch_id)
-        busy: dict[int, int] = dict(db.execute(counted).tuples().all())
+        counted = sa.select(_rows.c.batch_id, sa.func.count().label("under_way")).where(*under_way).group_by(_rows.c.batch_id)
+        busy: dict[int, int] = {row.batch_id: row.under_way for row in db.execute(counted)}
         failing = (_batches.c.channel_id == self._channel_id, _batches.c.failed_in_a_row > 0)
-        failed = dict(db.execute(sa.select(_batches.c.id, _batches.c.failed_in_a_row).where(*failing)).tuples().all())
+        failed = {row.id: row.failed_in_a_row for row in db.execute(sa.select(_batches).where(*failing))}
         return [batch for batch, count in busy.items() if count >= max(1, SUSPECT_AFTER - failed.get(batch, 0))]
 
     # --- settling -------------------------------------------------------------------------------------------------
@@ -227,7 +227,8 @@ class Inbound:
             rest_s = min(AGAIN_AFTER_S * 2.0 ** min(failures[0], 10), LONGEST_REST_S, max(AGAIN_AFTER_S, failures[1] / 2))
             rank = sa.case((_rows.c.rank == schema.FRESH, schema.FAILED), else_=_rows.c.rank)
             values = {"failures": _rows.c.failures + 1, "rank": rank, "again_at": self._now + rest_s}
-            db.execute(self._of(item).values(**values, **_FREE, reason=reason, details=details, run_id=run))
+            reason_then = sa.func.coalesce(reason, _rows.c.reason)
+            db.execute(self._of(item).values(**values, **_FREE, reason=reason_then, details=details, run_id=run))
 
     def url_failed(self, item: PendingMedia) -> bool:
         """The webhook's own URL did not work and is not tried again. True where the batch is suspect now: the id has to wait."""
@@ -243,7 +244,8 @@ class Inbound:
 
     def expire(self, run: int) -> int:
         """Note what has come to its end without being archived; how many."""
-        ended = (*self._pending(), _rows.c.received_at <= self._now - LIFE_S)
+        nobody_has_it = sa.or_(_rows.c.owner.is_(None), _rows.c.lease_until <= self._now)
+        ended = (*self._pending(), _rows.c.received_at <= self._now - LIFE_S, nobody_has_it)
         reason = sa.func.coalesce(_rows.c.reason, "expired")
         values = {"state": schema.LOST, "run_id": run, "settled_at": self._now, "reason": reason, **_FREE}
         with self._store.write() as db:
@@ -256,7 +258,8 @@ class Inbound:
     def _count_failure(self, db: sa.Connection, batch: int) -> bool:
         counted = _batches.update().where(_batches.c.id == batch).values(failed_in_a_row=_batches.c.failed_in_a_row + 1)
         failed = db.execute(counted.returning(_batches.c.failed_in_a_row)).scalar_one()
-        if failed == SUSPECT_AFTER:
+        if failed == SUSPECT_AFTER:  # the hour before the first suspect is asked for begins
+            db.execute(_batches.update().where(_batches.c.id == batch).values(asked_at=self._now))
             of_batch = (_rows.c.batch_id == batch, _rows.c.state == schema.PENDING)
             db.execute(_rows.update().where(*of_batch).values(rank=schema.SUSPECT))
         return bool(failed >= SUSPECT_AFTER)
@@ -289,12 +292,17 @@ class Inbound:
 
     def counts(self, run: int) -> RunCounts:
         """What a run has done so far. Reads only."""
-        lost = sa.select(_rows.c.reason, sa.func.count()).where(_rows.c.run_id == run, _rows.c.reason.is_not(None))
+        lost = sa.select(_rows.c.reason, sa.func.count().label("lost")).where(_rows.c.run_id == run, _rows.c.reason.is_not(None))
         with self._store.read() as db:
             done = db.execute(
                 sa.select(_runs.c.taken_in, _runs.c.archived, _runs.c.archived_bytes).where(_runs.c.id == run)
             ).one()
-            return RunCounts(*done, lost=dict(db.execute(lost.group_by(_rows.c.reason)).tuples().all()))
+            return RunCounts(*done, lost={row.reason: row.lost for row in db.execute(lost.group_by(_rows.c.reason))})
+
+    def began_at(self, run: int) -> float:
+        """When a run began, float seconds. Reads only."""
+        with self._store.read() as db:
+            return float(db.execute(sa.select(_runs.c.began_at).where(_runs.c.id == run)).scalar_one())
 
     def lost_in(self, run: int, *, after: int = 0, limit: int = 500) -> list[LostMedia]:
         """What a run has lost, a page at a time: rows above ``after``. Reads only."""

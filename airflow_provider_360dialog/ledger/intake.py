@@ -71,7 +71,8 @@ class Intake:
             for start in range(0, len(found), _PAGE):
                 uris = [uri for uri, _ in found[start : start + _PAGE]]
                 of_page = (_sources.c.channel_id == self._channel_id, _sources.c.uri.in_(uris))
-                known.update(db.execute(sa.select(_sources.c.uri, _sources.c.stamp).where(*of_page)).tuples().all())
+                page = db.execute(sa.select(_sources.c.uri, _sources.c.stamp).where(*of_page))
+                known.update({row.uri: row.stamp for row in page})
         return [stamp is None or known.get(uri) != stamp for uri, stamp in found]
 
     def has_room(self) -> bool:
