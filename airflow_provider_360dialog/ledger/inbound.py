@@ -154,9 +154,10 @@ class Inbound:
     def _next(self, db: sa.Connection, claimant: Claimant, now: float) -> int | None:
         free = sa.or_(_rows.c.owner.is_(None), _rows.c.lease_until <= now)
         if claimant.task is not None:  # Airflow starts a next try only when it has given the last one up
-            free = sa.or_(free, sa.and_(_rows.c.task == claimant.task, _rows.c.try_number < claimant.try_number))
+            same_task = _rows.c.task.is_not_distinct_from(claimant.task)
+            free = sa.or_(free, sa.and_(same_task, _rows.c.try_number < claimant.try_number))
         may = (*self._pending(), free, _rows.c.again_at <= now, _rows.c.received_at > now - LIFE_S + LAST_MOMENT_S)
-        full = self._full_batches(db, now)
+        full = self._full_batches(db, free)
         if full:
             may = (*may, _rows.c.batch_id.not_in(full))
         received_at, query = _rows.c.received_at, sa.select(_rows.c.id).where(*may).limit(1)
@@ -185,9 +186,9 @@ class Inbound:
                 return int(row.id)
         return None
 
-    def _full_batches(self, db: sa.Connection, now: float) -> list[int]:
+    def _full_batches(self, db: sa.Connection, free: sa.ColumnElement[bool]) -> list[int]:
         """Batches of which so many are under way that one more could be the fourth failure in a row."""
-        under_way = (*self._pending(), _rows.c.owner.is_not(None), _rows.c.lease_until > now)
+        under_way = (*self._pending(), _rows.c.owner.is_not(None), sa.not_(free))
         counted = sa.select(_rows.c.batch_id, sa.func.count().label("under_way")).where(*under_way).group_by(_rows.c.batch_id)
         busy: dict[int, int] = {row.batch_id: row.under_way for row in db.execute(counted)}
         failing = (_batches.c.channel_id == self._channel_id, _batches.c.failed_in_a_row > 0)

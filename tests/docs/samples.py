@@ -38,6 +38,7 @@ SAMPLES: tuple[e.Dialog360Error, ...] = (
     e.SourceUnreadableError(uri="/data/summer.jpg", reason="No such file or directory"),
     e.DestinationError(uri="/data/summer.jpg", reason="a file stands there already; pass overwrite=True to replace it"),
     e.DownloadTooLargeError(size_bytes=250_000_000, max_bytes=104_857_600),
+    e.InboundTypeRefusedError(label="an HTML page"),
     e.ConnectionInvalidError(
         conn_id="dialog360_default",
         field="password",
@@ -73,6 +74,9 @@ SAMPLES: tuple[e.Dialog360Error, ...] = (
     e.StorageFailedError(uri="/data/summer.jpg", reason="No space left on device"),
     e.DownloadCorruptError(uri="/data/summer.jpg", reason="it has 512 bytes instead of 21022"),
     e.StoppedError(operation="upload"),
+    e.InboundLostError(
+        lost={"expired": 2, "gone": 1}, report_uri="s3://aws_default@inbox/archive/106540352242922/lost/2026-11-22-run-17.jsonl"
+    ),
     e.MediaGoneError(media_id="545466424653131", operation="fetch", status=400, code=100, details=UNKNOWN),
     e.MediaUrlExpiredError(status=404),
 )

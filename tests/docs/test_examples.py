@@ -1,7 +1,8 @@
 """Every example works as it stands.
 
 Python blocks are DAG files (parsed as Airflow parses them), tests (run by pytest), or marked ``<!-- run -->`` and executed against
-the emulator, in a folder that holds a good photo as ``summer.jpg``. There is no fourth sort.
+the emulator, in a folder that holds a good photo as ``summer.jpg``. The one receiver of webhooks is tried by ``test_receiver.py``. There
+is no fifth sort.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ SHELL = blocks(language="console")
 DAGS = [block for block in PYTHON if re.search(r"\bDAG\(|^@dag\b", block.text, re.MULTILINE)]
 TESTS = [block for block in PYTHON if re.search(r"^def test_", block.text, re.MULTILINE)]
 RUNS = [block for block in PYTHON if block.mark == "run"]
+RECEIVERS = [block for block in PYTHON if block.mark == "receiver"]
 URIS = [(block, uri) for block in SHELL for uri in re.findall(r"'(dialog360://[^']+)'", block.text)]
 
 
@@ -44,6 +46,7 @@ def test_there_is_something_of_every_sort():
     assert len(DAGS) >= 4
     assert len(RUNS) >= 6
     assert TESTS
+    assert len(RECEIVERS) == 1
     assert JSON
     assert URIS
 
@@ -51,7 +54,7 @@ def test_there_is_something_of_every_sort():
 @pytest.mark.parametrize("block", PYTHON, ids=str)
 def test_a_python_block_compiles_and_is_tried(block):
     ast.parse(block.text)
-    assert [block in sort for sort in (DAGS, TESTS, RUNS)].count(True) == 1
+    assert [block in sort for sort in (DAGS, TESTS, RUNS, RECEIVERS)].count(True) == 1
 
 
 @pytest.mark.parametrize("block", DAGS, ids=str)

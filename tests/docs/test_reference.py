@@ -27,9 +27,10 @@ from airflow_provider_360dialog.jobs import campaign as uploads
 from airflow_provider_360dialog.jobs import export, manifest, plan
 from airflow_provider_360dialog.ledger import rules, schema
 from airflow_provider_360dialog.media.limits import EXTENSION_SLIPS, LIMITS, MIME_SLIPS, extension_for, render_limits_table
-from airflow_provider_360dialog.operators import campaigns, cleanup, media
+from airflow_provider_360dialog.operators import campaigns, cleanup, inbound, media
 from airflow_provider_360dialog.operators.base import Dialog360Operator
 from airflow_provider_360dialog.sensors import campaign, retrieval
+from airflow_provider_360dialog.sensors import inbound as drained
 from benchmarks.__main__ import PROOFS
 from tests.docs.pages import CHECKOUT, PACKAGE, PAGES, between, codes, headings, read, section
 from tests.docs.samples import SAMPLES
@@ -45,8 +46,8 @@ def public_classes(*modules):
     ]
 
 
-OPERATORS = public_classes(media, campaigns, cleanup)
-SENSORS = public_classes(retrieval, campaign)
+OPERATORS = public_classes(media, campaigns, cleanup, inbound)
+SENSORS = public_classes(retrieval, campaign, drained)
 FIELDS = get_provider_info()["connection-types"][0]["conn-fields"]
 LEAVES = {
     each.__name__
@@ -54,8 +55,8 @@ LEAVES = {
     if isinstance(each, type) and issubclass(each, exceptions.Dialog360Error) and not each.__subclasses__()
 }
 HOOK_METHODS = [
-    "upload", "inspect", "fetch_media", "download", "delete", "mark_used", "retrieval_opens_at", "health", "test_connection", "get_conn",
-    "as_airflow_sees_it", "stop",
+    "upload", "inspect", "fetch_media", "download", "delete", "mark_used", "retrieval_opens_at", "archive_inbound",
+    "inbound_standing", "health", "test_connection", "get_conn", "as_airflow_sees_it", "stop",
 ]  # fmt: skip
 
 
@@ -209,7 +210,8 @@ def test_the_default_of_an_argument_is_the_one_that_holds(each):
         elif isinstance(default, str):
             assert said == f"`{default}`"
         elif isinstance(default, timedelta):
-            assert said == f"{default.total_seconds() / 3600:g} hours"
+            seconds = default.total_seconds()
+            assert said == (f"{seconds / 3600:g} hours" if seconds >= 3600 else f"{seconds / 60:g} minutes")
         elif name != "deferrable":  # it follows Airflow's configuration
             assert said == str(default)
 
@@ -380,7 +382,7 @@ def test_the_numbers_of_the_pace_are_those_that_are_obeyed():
 def test_every_name_of_code_exists(page):
     """`api.sender.Sender` is a thing, and `api/sender.py` a file."""
     named = codes(read(CHECKOUT / page))
-    rooms = "api|media|ledger|jobs|hooks|operators|sensors|cli|emulator|ports|exceptions|get_provider_info"
+    rooms = "api|media|ledger|jobs|hooks|operators|sensors|cli|emulator|ports|exceptions|webhook|get_provider_info"
     things = sorted(name for name in named if re.fullmatch(rf"(?:{rooms})(?:\.\w+)+", name) and not name.endswith(".py"))
     files = sorted(name for name in named if re.fullmatch(r"[\w./-]+(?:\.py|/)|(?:scripts|\.ci)/[\w-]+", name))
     assert files
