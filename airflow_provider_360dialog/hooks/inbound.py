@@ -9,7 +9,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from airflow_provider_360dialog.exceptions import CallError, InboundLostError
+from airflow_provider_360dialog.exceptions import CallError, InboundLostError, SourceUnreadableError, StorageFailedError
 
 if TYPE_CHECKING:
     import os
@@ -110,7 +110,7 @@ def webhook_files(source: Webhooks, payloads: dict[str, WebhookFile]) -> Iterato
         CallError: it is none of these.
     """
     from airflow_provider_360dialog.hooks.listing import files_at
-    from airflow_provider_360dialog.jobs.intake import payload_file
+    from airflow_provider_360dialog.jobs.intake import broken_file, payload_file
 
     for each in _parts(source):
         if isinstance(each, Mapping):
@@ -118,8 +118,11 @@ def webhook_files(source: Webhooks, payloads: dict[str, WebhookFile]) -> Iterato
             payloads[file.uri] = file
             yield file
         else:
-            for listed in files_at(each, endings=ENDINGS):
-                yield _file(listed.uri, listed.stamp)
+            try:
+                for listed in files_at(each, endings=ENDINGS):
+                    yield _file(listed.uri, listed.stamp)
+            except (SourceUnreadableError, StorageFailedError) as fault:
+                yield broken_file(fault.uri, fault)
 
 
 def _parts(source: Any) -> Iterator[Any]:

@@ -196,7 +196,7 @@ class _Errand:
     def _by_webhook_url(self) -> bool:
         """Whether the errand is over: the file is there, or will not be had now. Else the id is to be asked."""
         item, until = self._item, self._item.url_until
-        if until is None or until <= item.now + _URL_MARGIN_S:
+        if item.suspect or until is None or until <= item.now + _URL_MARGIN_S:  # of a suspect one thing is asked: its id
             return False
         webhook = self._means.finder.find(item, self._calls.ledger.identity.phone_number_id)
         if webhook is None or webhook.url is None:
@@ -214,7 +214,7 @@ class _Errand:
         if not isinstance(outcome, (MediaUrlExpiredError, AccessRefusedError, DownloadCorruptError, *_PASSING)):
             raise outcome
         log.info("the webhook's URL of media id %s does not work, its id is asked: %s", item.media_id, outcome)
-        waits = self._calls.patiently(lambda: self._inbound.url_failed(item)) and not item.suspect
+        waits = self._calls.patiently(lambda: self._inbound.url_failed(item))
         if waits:
             self._calls.patiently(lambda: self._inbound.give_back(item))
         return waits

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from airflow_provider_360dialog.exceptions import (
     SourceUnreadableError,
@@ -97,6 +97,15 @@ def is_payload(uri: str) -> bool:
     return uri.startswith(_PAYLOAD)
 
 
+def broken_file(uri: str, fault: Dialog360Error) -> WebhookFile:
+    """A place that cannot be looked at, in the order of the others: its fault is told when its turn comes."""
+
+    def fail() -> NoReturn:
+        raise fault
+
+    return WebhookFile(uri, None, fail, fail)
+
+
 @dataclass
 class Intake:
     """What was found in one execution.
@@ -145,8 +154,6 @@ def take_in(files: Iterable[WebhookFile], *, run: int, calls: Calls, webhook_url
                 if not unread:
                     continue
                 _Reading(file, run, calls, webhook_url_life, found).read()
-    except (SourceUnreadableError, StorageFailedError) as fault:  # of the listing
-        _note(found, fault)
     except _NoRoom:
         log.warning("too much is pending for this number already: the rest of the webhooks is left for later")
     if found.urls_dropped:

@@ -210,12 +210,17 @@ def _once(
     max_bytes = LARGEST_MAX_BYTES if announced.size_bytes is None else announced.size_bytes
     with destination.stage() as staged:
         meter = _Meter(staged.file)
-        answer = get(lambda: calls.api.download(target, meter, max_bytes=max_bytes), calls.api.longest_s(max_bytes))
+
+        def bring() -> Answer | Dialog360Error:
+            answer = calls.api.download(target, meter, max_bytes=max_bytes)
+            if isinstance(answer, Dialog360Error):
+                return answer
+            reason = _flaw(meter, announced, read_mime_type(answer.headers.get("content-type")), max_bytes)
+            return answer if reason is None else DownloadCorruptError(uri=destination.uri, reason=reason)
+
+        answer = get(bring, calls.api.longest_s(max_bytes))
         if not isinstance(answer, Answer):
             return answer
-        reason = _flaw(meter, announced, read_mime_type(answer.headers.get("content-type")), max_bytes)
-        if reason is not None:
-            return DownloadCorruptError(uri=destination.uri, reason=reason)
         staged.publish()
     mime_type = announced.mime_type or read_content(Sample(meter.head, meter.size_bytes)).mime_type
     return DownloadedMedia(destination.uri, meter.size_bytes, meter.sha256, mime_type)

@@ -232,10 +232,11 @@ class Inbound:
             db.execute(self._of(item).values(**values, **_FREE, reason=reason_then, details=details, run_id=run))
 
     def url_failed(self, item: PendingMedia) -> bool:
-        """The webhook's own URL did not work and is not tried again. True where the batch is suspect now: the id has to wait."""
+        """The webhook's own URL did not work, and is not tried again. True where the id must wait: its batch is suspect now."""
         with self._store.write() as db:
             lock_channel(db, self._store, self._channel_id)
-            db.execute(self._of(item).values(url_until=None))
+            if not db.execute(self._of(item).values(url_until=None)).rowcount:
+                return True  # somebody else has it by now
             return self._count_failure(db, item.batch)
 
     def give_back(self, item: PendingMedia) -> None:
