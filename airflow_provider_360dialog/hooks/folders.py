@@ -19,6 +19,7 @@ from airflow_provider_360dialog.hooks.places import (
     object_path,
     part_in,
     put_file,
+    remove_old_parts,
     shown_uri,
     spooled,
     to_disk,
@@ -105,6 +106,7 @@ class LocalFolder:
     def check(self) -> None:
         """Make the folder, write a tiny file there the way files are published, and take it away again."""
         probe = self._path / PROBE_NAME
+        remove_old_parts(self._path)
         with self.stage() as staged:
             staged.file.write(_PROBE)
             staged.move_to(probe)
@@ -160,6 +162,7 @@ class ObjectFolder:
     def check(self) -> None:
         """Put a tiny object the way files are published, and delete it again, where the store lets us."""
         probe = self._path / PROBE_NAME
+        remove_old_parts(self._path)
         with self.stage() as staged:
             staged.file.write(_PROBE)
             staged.put(probe, None)

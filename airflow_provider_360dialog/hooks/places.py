@@ -12,7 +12,7 @@ import secrets
 import stat
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self, cast
 from urllib.parse import unquote
@@ -37,6 +37,7 @@ _BLOCK_BYTES: Final = 8 * 1024 * 1024
 """Block of an object store's reader and writer. Their own default of 50 MiB costs 150 MB and more for one large file."""
 
 _FRESH_S: Final = 2.0
+_ABANDONED_S: Final = 86_400.0
 
 WITH_BUCKETS: Final = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss"})
 
@@ -291,6 +292,14 @@ def part_in(folder: Path) -> Iterator[tuple[BinaryIO, Path]]:
             yield file, path
     finally:
         path.unlink(missing_ok=True)
+
+
+def remove_old_parts(folder: Path) -> None:
+    """Take away what processes have left in a folder that were killed more than a day ago."""
+    with suppress(OSError):
+        for path in folder.glob(".dialog360-*.part"):
+            if time.time() - path.stat().st_mtime > _ABANDONED_S:
+                path.unlink(missing_ok=True)
 
 
 def to_disk(file: BinaryIO) -> None:

@@ -213,11 +213,9 @@ class _Errand:
             return outcome is not None
         if not isinstance(outcome, (MediaUrlExpiredError, AccessRefusedError, DownloadCorruptError, *_PASSING)):
             raise outcome
-        log.info("the webhook's URL of media id %s does not work, its id is asked: %s", item.media_id, outcome)
-        waits = self._calls.patiently(lambda: self._inbound.url_failed(item))
-        if waits:
-            self._calls.patiently(lambda: self._inbound.give_back(item))
-        return waits
+        log.info("the webhook's URL of media id %s does not work, its id will be asked: %s", item.media_id, outcome)
+        self._calls.patiently(lambda: self._inbound.url_failed(item))  # so that a batch never fails more often than rows are out
+        return True
 
     def _by_id(self) -> None:
         item, calls = self._item, self._calls

@@ -174,14 +174,16 @@ class Inbound:
         return self._next_suspect(db, query.where(_rows.c.rank == schema.SUSPECT), now)
 
     def _next_suspect(self, db: sa.Connection, query: sa.Select[tuple[int]], now: float) -> int | None:
-        """One an hour for the whole channel; the batch that was asked longest ago first."""
+        """One an hour for the whole channel, and none in a batch's first; the batch that was asked longest ago first."""
         under_suspicion = (_batches.c.channel_id == self._channel_id, _batches.c.failed_in_a_row >= SUSPECT_AFTER)
-        found = db.execute(sa.select(_batches.c.id, sa.func.coalesce(_batches.c.asked_at, 0.0)).where(*under_suspicion))
-        batches = sorted((asked_at, batch) for batch, asked_at in found)
-        if not batches or batches[-1][0] > now - SUSPECT_EVERY_S:
+        batches = db.execute(sa.select(_batches).where(*under_suspicion)).all()
+        an_hour_ago = now - SUSPECT_EVERY_S
+        if any((batch.asked_at or 0.0) > an_hour_ago for batch in batches):
             return None
-        for _, batch in batches:
-            row = db.execute(query.where(_rows.c.batch_id == batch).order_by(_rows.c.received_at.desc())).first()
+        for batch in sorted(batches, key=lambda each: each.asked_at or 0.0):
+            if batch.suspect_since > an_hour_ago:
+                continue
+            row = db.execute(query.where(_rows.c.batch_id == batch.id).order_by(_rows.c.received_at.desc())).first()
             if row is not None:
                 return int(row.id)
         return None
@@ -231,18 +233,19 @@ class Inbound:
             reason_then = sa.func.coalesce(reason, _rows.c.reason)
             db.execute(self._of(item).values(**values, **_FREE, reason=reason_then, details=details, run_id=run))
 
-    def url_failed(self, item: PendingMedia) -> bool:
-        """The webhook's own URL did not work, and is not tried again. True where the id must wait: its batch is suspect now."""
+    def url_failed(self, item: PendingMedia) -> None:
+        """The webhook's own URL did not work, and is not tried again. The row is free: its id is asked when its turn comes."""
         with self._store.write() as db:
             lock_channel(db, self._store, self._channel_id)
-            if not db.execute(self._of(item).values(url_until=None)).rowcount:
-                return True  # somebody else has it by now
-            return self._count_failure(db, item.batch)
+            if db.execute(self._of(item).values(url_until=None, **_FREE)).rowcount:
+                self._count_failure(db, item.batch)
 
     def give_back(self, item: PendingMedia) -> None:
         """Nothing was learnt of it; it is as it was."""
         with self._store.write() as db:
-            db.execute(self._of(item).values(**_FREE))
+            lock_channel(db, self._store, self._channel_id)
+            if db.execute(self._of(item).values(**_FREE)).rowcount and item.suspect:
+                db.execute(_batches.update().where(_batches.c.id == item.batch).values(asked_at=None))
 
     def expire(self, run: int) -> int:
         """Note what has come to its end without being archived; how many."""
@@ -257,21 +260,20 @@ class Inbound:
     def _settle(self, db: sa.Connection, item: PendingMedia, run: int, **values: Any) -> bool:
         return db.execute(self._of(item).values(run_id=run, settled_at=self._now, **_FREE, **values)).rowcount > 0
 
-    def _count_failure(self, db: sa.Connection, batch: int) -> bool:
+    def _count_failure(self, db: sa.Connection, batch: int) -> None:
         counted = _batches.update().where(_batches.c.id == batch).values(failed_in_a_row=_batches.c.failed_in_a_row + 1)
         failed = db.execute(counted.returning(_batches.c.failed_in_a_row)).scalar_one()
         if failed == SUSPECT_AFTER:  # the hour before the first suspect is asked for begins
-            db.execute(_batches.update().where(_batches.c.id == batch).values(asked_at=self._now))
+            db.execute(_batches.update().where(_batches.c.id == batch).values(suspect_since=self._now))
             of_batch = (_rows.c.batch_id == batch, _rows.c.state == schema.PENDING)
             db.execute(_rows.update().where(*of_batch).values(rank=schema.SUSPECT))
-        return bool(failed >= SUSPECT_AFTER)
 
     def _clear(self, db: sa.Connection, batch: int) -> None:
         """A success: who made up a batch could not have known an id that answers."""
         failed = db.execute(sa.select(_batches.c.failed_in_a_row).where(_batches.c.id == batch)).scalar_one()
         if not failed:
             return
-        db.execute(_batches.update().where(_batches.c.id == batch).values(failed_in_a_row=0, asked_at=None))
+        db.execute(_batches.update().where(_batches.c.id == batch).values(failed_in_a_row=0, suspect_since=None, asked_at=None))
         if failed >= SUSPECT_AFTER:
             of_batch = (_rows.c.batch_id == batch, _rows.c.state == schema.PENDING)
             rank = sa.case((_rows.c.failures > 0, schema.FAILED), else_=schema.FRESH)

@@ -232,6 +232,7 @@ inbound_batch = sa.Table(
     sa.Column("channel_id", _Id, sa.ForeignKey("d360_channel.id"), nullable=False),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("failed_in_a_row", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("suspect_since", _Instant),
     sa.Column("asked_at", _Instant),  # when the last suspect of it was asked for
     sa.UniqueConstraint("channel_id", "name"),
 )

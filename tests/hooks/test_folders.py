@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import traceback
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -743,3 +744,14 @@ def test_memory_stays_flat_for_a_large_file(kind, tmp_path, bucket, store_connec
     said = json.loads(done.stdout.splitlines()[-1])
     assert source_at(said["uri"]).size_bytes() == 100 * 1024 * 1024
     assert said["grown_kib"] < 32 * 1024
+
+
+def test_what_a_killed_process_left_is_taken_away_after_a_day(tmp_path):
+    """And what another one is writing now is not."""
+    old, new, other = (tmp_path / name for name in (".dialog360-aa.part", ".dialog360-bb.part", "mine.part"))
+    for path in (old, new, other):
+        path.write_bytes(b"half")
+    for path in (old, other):
+        os.utime(path, (time.time() - 90_000,) * 2)
+    folder_at(tmp_path).check()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".dialog360-bb.part", "mine.part"]
