@@ -14,6 +14,7 @@ PROOFS = {
     "ledger": ("adopt_race", "kill_loop", "dead_id", "rotation", "cpu", "scale"),
     "ration": ("pace", "budget", "credits", "ledger_away", "waiting"),
     "campaign": ("campaign", "mapped"),
+    "inbound": ("inbound", "forged", "inbound_airflow"),
 }
 
 

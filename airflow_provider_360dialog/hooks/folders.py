@@ -162,7 +162,6 @@ class ObjectFolder:
     def check(self) -> None:
         """Put a tiny object the way files are published, and delete it again, where the store lets us."""
         probe = self._path / PROBE_NAME
-        remove_old_parts(self._path)
         with self.stage() as staged:
             staged.file.write(_PROBE)
             staged.put(probe, None)

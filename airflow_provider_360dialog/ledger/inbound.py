@@ -181,7 +181,7 @@ class Inbound:
         if any((batch.asked_at or 0.0) > an_hour_ago for batch in batches):
             return None
         for batch in sorted(batches, key=lambda each: each.asked_at or 0.0):
-            if batch.suspect_since > an_hour_ago:
+            if (batch.suspect_since or 0.0) > an_hour_ago:
                 continue
             row = db.execute(query.where(_rows.c.batch_id == batch.id).order_by(_rows.c.received_at.desc())).first()
             if row is not None:

@@ -34,7 +34,7 @@ from airflow_provider_360dialog.ledger import store as store_module
 from airflow_provider_360dialog.ledger.channels import Channels
 from airflow_provider_360dialog.ledger.clock import Clock as Offsets
 from airflow_provider_360dialog.ledger.ration import Ration
-from airflow_provider_360dialog.ledger.rules import CEILING_PER_S, LESS, MUCH_LESS, Closed, Full, Open
+from airflow_provider_360dialog.ledger.rules import CEILING_PER_S, LESS, MUCH_LESS, AskById, Closed, Full, Open
 from airflow_provider_360dialog.ledger.store import Store
 from airflow_provider_360dialog.ports import Channel, Policy, Timeouts
 from tests.jobs.doubles import JPEG, MemoryDestination, MemorySource
@@ -193,6 +193,110 @@ def test_channels_do_not_share_their_credits(store):
     one, other = ledger_of(store).ration, ledger_of(store, "100000000000002").ration
     hold_all(one)
     assert len(hold_all(other)[0]) == 4
+
+
+# --- URLs of webhooks, and what is left ---------------------------------------------------------------------------
+
+
+def hold_url(ration):
+    """A credit for a download through the URL that a webhook brought."""
+    return ration.hold(for_s=60, by_webhook_url=True)
+
+
+def test_urls_of_webhooks_may_hold_two_credits_and_do_not_hinder_the_others(ration):
+    """While they are held, one may come back: whoever wants a third has to wait; who asks for an id has the rest."""
+    first, second = hold_url(ration), hold_url(ration)
+    assert hold_url(ration) == Full()
+    others, answer = hold_all(ration)
+    assert (len(others), answer) == (2, Full())
+    ration.give_back(first)
+    third = hold_url(ration)
+    assert len({first, second, third, *others}) == 5
+    assert hold_url(ration) == Full()
+
+
+def test_once_two_urls_of_webhooks_have_failed_the_id_is_to_be_asked(ration, clock):
+    """Until the first of them has left the hour. The rest of the budget is as free as before."""
+    ration.spend(hold_url(ration))
+    clock.advance(600)
+    second = hold_url(ration)
+    assert hold_url(ration) == Full()
+    ration.spend(second)
+    assert hold_url(ration) == AskById()
+    assert ration.retrieval() == (Open(), clock.now)
+    others, _ = hold_all(ration)
+    assert len(others) == 2
+    assert hold_url(ration) == AskById()
+    for credit in others:
+        ration.give_back(credit)
+    clock.advance(HOUR - 600 - 0.5)
+    assert hold_url(ration) == AskById()
+    clock.advance(0.5)
+    assert isinstance(hold_url(ration), int)
+    assert hold_url(ration) == Full()
+
+
+def test_a_dead_holder_of_a_webhooks_url_has_spent_it(ration, clock):
+    """From its deadline on, for an hour."""
+    hold_url(ration)
+    hold_url(ration)
+    clock.advance(59.5)
+    assert hold_url(ration) == Full()
+    clock.advance(0.5)
+    assert hold_url(ration) == AskById()
+    clock.advance(HOUR - 0.5)
+    assert hold_url(ration) == AskById()
+    clock.advance(0.5)
+    assert isinstance(hold_url(ration), int)
+
+
+def test_what_others_have_spent_or_a_block_closes_urls_of_webhooks_as_well(ration, clock):
+    """They are GETs of the channel like any other."""
+    for credit in hold_all(ration)[0]:
+        ration.spend(credit)
+    assert hold_url(ration) == Closed(until=START + HOUR)
+    clock.advance(HOUR)
+    ration.close(for_s=120)
+    assert hold_url(ration) == Closed(until=clock.now + 120)
+    clock.advance(120)
+    assert isinstance(hold_url(ration), int)
+
+
+def test_of_many_threads_two_get_a_credit_for_a_webhooks_url(store):
+    """All at once; and four in all."""
+    rations = [ledger_of(store).ration for _ in range(12)]
+    found = together(12, lambda i: rations[i].hold(for_s=60, by_webhook_url=i < 8))
+    assert sum(isinstance(each, int) for each in found[:8]) <= 2
+    assert sum(isinstance(each, int) for each in found) == 4
+    assert not [each for each in found if not isinstance(each, int) and each != Full()]
+    with store.read() as db:
+        marks = db.execute(sa.select(schema.credit.c.by_webhook_url)).scalars().all()
+    assert sorted(marks) == sorted(i < 8 for i, each in enumerate(found) if isinstance(each, int))
+
+
+def test_what_is_left_is_told_in_every_state(ration, speak, clock, store):
+    """Held, given back, spent, dead, during a block, and by another connection's word; to look changes nothing."""
+    other = ledger_of(store, "100000000000002").ration
+    assert (ration.credits_left(), other.credits_left()) == (4, 4)
+    held, url = ration.hold(for_s=60), hold_url(ration)
+    assert ration.credits_left() == 2
+    ration.give_back(held)
+    assert ration.credits_left() == 3
+    ration.spend(url)
+    ration.hold(for_s=60)
+    assert ration.credits_left() == 2
+    before = credits_of(store)
+    clock.advance(120)
+    assert ration.credits_left() == 2, "the one that died is spent"
+    speak("a", error_budget=2)
+    assert ration.credits_left() == 0
+    speak("a", throttle="documented")
+    assert ration.credits_left() == 16
+    ration.close(for_s=HOUR)
+    assert (ration.credits_left(), other.credits_left()) == (0, 4)
+    clock.advance(HOUR)
+    assert ration.credits_left() == 4, "all that was spent has left the hour, and the connection has no say any more"
+    assert credits_of(store) == before
 
 
 # --- what connections say -----------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from airflow_provider_360dialog.exceptions import LedgerMissingError, LedgerRefusedError, LedgerUnavailableError
 from airflow_provider_360dialog.ledger import schema
 from airflow_provider_360dialog.ledger import store as module
+from airflow_provider_360dialog.ledger.intake import Arrival
 from airflow_provider_360dialog.ledger.store import Store
 from tests.ledger import workers
 from tests.ledger.doubles import NOW_SQL, Clock, Worker, execute, file_of, file_place, ledger_of, together, upload
@@ -84,7 +85,7 @@ def test_a_newer_schema_is_refused(opens, url):
     assert stands(url) == [(str(schema.VERSION + 1),)]
 
 
-@pytest.fixture(params=[1, 2], ids=["version 1", "version 2"])
+@pytest.fixture(params=[1, 2, 4], ids=["version 1", "version 2", "version 4"])
 def version(request):
     """Of a schema that was released once."""
     return request.param
@@ -106,6 +107,7 @@ def older(url, engine, version):
     execute(url, "INSERT INTO d360_media VALUES (1, 1, 1, '77', 'current', 1.0, 1.0, 2.0, NULL)")
     if version >= 2:
         execute(url, "INSERT INTO d360_retrieval VALUES (1, 99.0)")
+        execute(url, "INSERT INTO d360_credit (id, channel_id, spent_at, deadline) VALUES (1, 1, 5.0, 6.0)")
     return url
 
 
@@ -121,6 +123,13 @@ def shape(url):
         )
         for table in inspector.get_table_names()
     }
+
+
+def indexes(url):
+    """Each index of ours with what it leaves out, in the database's own words."""
+    from_ = "sqlite_master" if url.startswith("sqlite") else "pg_indexes"
+    name, words = ("name", "sql") if url.startswith("sqlite") else ("indexname", "indexdef")
+    return sorted(execute(url, f"SELECT {name}, {words} FROM {from_} WHERE {words} LIKE 'CREATE INDEX%d360%'"))
 
 
 def test_an_older_schema_is_migrated_on_sqlite(older, engine, version):
@@ -150,10 +159,23 @@ def test_a_migrated_ledger_is_like_a_new_one_and_has_lost_nothing(older, version
     fresh = f"sqlite:///{tmp_path}/fresh.db" if engine == "sqlite" else request.getfixturevalue("postgres_server").new_database()
     Store(fresh).open()
     assert shape(older) == shape(fresh)
+    assert indexes(older) == indexes(fresh)
+    assert any(name == "d360_inbound_pending" and "WHERE" in words for name, words in indexes(older))
     assert execute(older, "SELECT media_id FROM d360_media") == [("77",)]
     assert execute(older, "SELECT closed_until FROM d360_retrieval") == ([(99.0,)] if version >= 2 else [])
+    found = execute(older, "SELECT spent_at, deadline, by_webhook_url FROM d360_credit")
+    assert found == ([(5.0, 6.0, False)] if version >= 2 else []), "no URL of a webhook was used before"
     with Store(older).open().read() as db:
         assert db.scalar(sa.select(schema.media.c.media_id)) == "77"
+
+
+def test_a_migrated_ledger_takes_in_and_hands_out_what_customers_send(older):
+    """And its credits know who holds them."""
+    Store(older).migrate()
+    ledger = ledger_of(Store(older).open())
+    assert ledger.intake.take_in(ledger.intake.begin(task=None), "/w/1.jsonl", "b", [Arrival("7", 1)]) == 1
+    assert ledger.inbound.take(ledger.claimant()).media_id == "7"
+    assert isinstance(ledger.ration.hold(for_s=60, by_webhook_url=True), int)
 
 
 def test_many_migrate_at_once(older):

@@ -15,15 +15,18 @@ from airflow_provider_360dialog.ledger.rules import (
     DOCUMENTED,
     FLOOR_PER_S,
     LESS,
+    MOST_BY_WEBHOOK_URL,
     MUCH_LESS,
     STRICT,
     USE_BY_S,
+    AskById,
     Budget,
     Closed,
     Credit,
     Full,
     Open,
     Pace,
+    credits_left,
     decide_retrieval,
     fresh,
     reserve,
@@ -221,6 +224,94 @@ def test_the_documented_rule_leaves_eighteen():
     assert decide_retrieval(spent(*range(9000, 9018)), closed_until=0, budget=DOCUMENTED, now=NOW) == Closed(12600)
 
 
+# --- URLs of webhooks ---------------------------------------------------------------------------------------------
+
+
+def by_url(credits_: list[Credit]) -> list[Credit]:
+    return [replace(each, by_webhook_url=True) for each in credits_]
+
+
+URL_ROWS = {
+    "nothing on record": ([], 0.0, Open()),
+    "one failed": (by_url(spent(9000)), 0.0, Open()),
+    "two failed": (by_url(spent(9000, 9100)), 0.0, AskById()),
+    "three failed, which no caller can have brought about": (by_url(spent(9000, 9100, 9200)), 0.0, AskById()),
+    "two failed, of which one counts no longer": (by_url(spent(6400, 9100)), 0.0, Open()),
+    "one under way": (by_url(held(10_010)), 0.0, Open()),
+    "two under way: one may come back": (by_url(held(10_010, 10_020)), 0.0, Full()),
+    "one failed and one under way": (by_url(spent(9000) + held(10_020)), 0.0, Full()),
+    "two failed and one under way": (by_url(spent(9000, 9100) + held(10_020)), 0.0, AskById()),
+    "one failed and one died": (by_url(spent(9000) + held(9999)), 0.0, AskById()),
+    "two died two hours ago": (by_url(held(2000, 2000)), 0.0, Open()),
+    "one died and one is under way": (by_url(held(9999, 10_010)), 0.0, Full()),
+    "others failed": (spent(9000, 9100, 9200), 0.0, Open()),
+    "others are under way": (held(10_010, 10_020, 10_030), 0.0, Open()),
+    "one failed, and others": (by_url(spent(9000)) + spent(9100, 9200), 0.0, Open()),
+    "one failed, and others are under way": (by_url(spent(9000)) + held(10_010, 10_020), 0.0, Open()),
+    "the budget is spent": (by_url(spent(9000, 9100)) + spent(9200, 9300), 0.0, Closed(12600)),
+    "the budget is spent by others": (spent(9000, 9100, 9200, 9300), 0.0, Closed(12600)),
+    "every credit is held by others": (held(10_010, 10_020, 10_030, 10_040), 0.0, Full()),
+    "two failed, and the rest is held": (by_url(spent(9000, 9100)) + held(10_010, 10_020), 0.0, AskById()),
+    "a block": ([], 10_500.0, Closed(10_500)),
+    "a block, and two failed": (by_url(spent(9000, 9100)), 10_500.0, Closed(10_500)),
+}
+
+
+@pytest.mark.parametrize(("on_record", "closed_until", "expected"), URL_ROWS.values(), ids=URL_ROWS.keys())
+def test_one_more_url_of_a_webhook_may_be_tried(on_record: list[Credit], closed_until: float, expected: object):
+    """Two may fail, for nobody says how long they live; the rest of the budget is for ids."""
+    found = decide_retrieval(on_record, closed_until=closed_until, budget=STRICT, now=NOW, by_webhook_url=True)
+    assert found == expected
+
+
+@pytest.mark.parametrize(("on_record", "closed_until", "expected"), ROWS.values(), ids=ROWS.keys())
+def test_what_urls_of_webhooks_have_used_up_counts_for_ids_like_any_other(
+    on_record: list[Credit], closed_until: float, expected: object
+):
+    """No more and no less."""
+    assert decide_retrieval(by_url(on_record), closed_until=closed_until, budget=STRICT, now=NOW) == expected
+
+
+@pytest.mark.parametrize(("max_errors", "expected"), [(1, Closed(12600)), (2, Open()), (3, Open()), (18, Open())])
+def test_a_small_budget_is_kept_for_urls_as_well(max_errors: int, expected: object):
+    assert MOST_BY_WEBHOOK_URL == 2
+    budget = Budget(max_errors, 3600.0, 3600.0)
+    assert decide_retrieval(by_url(spent(9000)), closed_until=0, budget=budget, now=NOW, by_webhook_url=True) == expected
+
+
+LEFT_ROWS = {
+    "nothing on record": ([], 0.0, 4),
+    "one failed": (spent(9000), 0.0, 3),
+    "one under way": (held(10_010), 0.0, 3),
+    "two failed and one under way": (spent(9000, 9100) + held(10_010), 0.0, 1),
+    "a dead holder": (held(9999), 0.0, 3),
+    "a holder that dies at this instant": (held(NOW), 0.0, 3),
+    "dead holders of two hours ago": (held(2000, 2000), 0.0, 4),
+    "failures of more than an hour ago": (spent(6000, 6100, 9000), 0.0, 3),
+    "exactly an hour ago": (spent(6400), 0.0, 4),
+    "all are under way": (held(10_010, 10_020, 10_030, 10_040), 0.0, 0),
+    "all have failed": (spent(9000, 9100, 9200, 9300), 0.0, 0),
+    "more than all": (spent(9000, 9100, 9200, 9300) + held(10_010, 10_020), 0.0, 0),
+    "URLs of webhooks count alike": (by_url(spent(9000) + held(10_010)), 0.0, 2),
+    "a block": ([], 10_500.0, 0),
+    "a block that ends now": ([], NOW, 4),
+}
+
+
+@pytest.mark.parametrize(("on_record", "closed_until", "expected"), LEFT_ROWS.values(), ids=LEFT_ROWS.keys())
+def test_so_many_more_gets_may_fail(on_record: list[Credit], closed_until: float, expected: int):
+    """Those under way count as if they would."""
+    assert credits_left(on_record, closed_until=closed_until, budget=STRICT, now=NOW) == expected
+
+
+@pytest.mark.parametrize(("on_record", "closed_until", "expected"), ROWS.values(), ids=ROWS.keys())
+def test_credits_are_left_exactly_while_one_more_get_may_be_risked(
+    on_record: list[Credit], closed_until: float, expected: object
+):
+    left = credits_left(on_record, closed_until=closed_until, budget=STRICT, now=NOW)
+    assert (left > 0) is (expected == Open())
+
+
 @given(
     seed=st.integers(0, 10**6),
     budget=st.integers(1, 6),
@@ -228,24 +319,29 @@ def test_the_documented_rule_leaves_eighteen():
     dying=st.floats(0, 0.3),
 )
 def test_in_no_window_do_more_fail_than_the_budget(seed: int, budget: int, failing: float, dying: float):
-    """Callers that come and go for hours, some killed in the middle: spent and held together never exceed the budget, in any hour."""
+    """Callers that come and go for hours, some killed in the middle: spent and held together never exceed the budget, in any hour.
+
+    Nor do those of webhooks' URLs exceed their share.
+    """
     rng, rule = random.Random(seed), Budget(budget, 3600.0, 3600.0)
-    now, on_record, failures = 0.0, [], []
+    now, on_record, failures, by_webhooks = 0.0, [], [], []
     under_way: list[tuple[float, Credit]] = []
     for _ in range(300):
         now += rng.expovariate(1 / 40)
         for ends_at, credit in [each for each in under_way if each[0] <= now]:
             under_way.remove((ends_at, credit))
-            if rng.random() < dying:
-                failures.append(ends_at)  # it failed at 360dialog, and nobody settles it
-                continue
-            on_record.remove(credit)
-            if rng.random() < failing:
+            dies = rng.random() < dying  # it failed at 360dialog, and nobody settles it
+            if not dies:
+                on_record.remove(credit)
+            if dies or rng.random() < failing:
                 failures.append(ends_at)
-                on_record.append(Credit(credit.deadline, spent_at=now))
-        if decide_retrieval(on_record, closed_until=0.0, budget=rule, now=now) == Open():
-            credit = Credit(deadline=now + 30.0)
+                by_webhooks += [ends_at] if credit.by_webhook_url else []
+                on_record += [] if dies else [replace(credit, spent_at=now)]
+        of_url = rng.random() < 0.5
+        if decide_retrieval(on_record, closed_until=0.0, budget=rule, now=now, by_webhook_url=of_url) == Open():
+            credit = Credit(deadline=now + 30.0, by_webhook_url=of_url)
             on_record.append(credit)
             under_way.append((now + rng.uniform(0, 25), credit))
         recent = [at for at in failures if at > now - 3600.0]
         assert len(recent) <= budget
+        assert len([at for at in by_webhooks if at > now - 3600.0]) <= MOST_BY_WEBHOOK_URL
