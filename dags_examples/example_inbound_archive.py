@@ -12,7 +12,7 @@ Guarantees, when a run ends in success:
 * no file was fetched twice, however often the run was repeated or retried.
 
 ``nothing_waits_for_a_day`` turns red, and calls ``tell_somebody``, where a file is still pending a day after it came. Six days
-are left then.
+are left then. It looks at what earlier runs have put on record, so what came while Airflow was away is seen an hour later.
 
 Needs the two connections below, and one for the bucket (``s3://my_aws@bucket/...``). A folder works as well.
 """

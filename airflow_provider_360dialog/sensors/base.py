@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow.configuration import conf
 from airflow.sdk import BaseSensorOperator
@@ -14,6 +14,9 @@ from airflow_provider_360dialog.exceptions import Dialog360Error
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+
+_TRIGGERERS_DELAY: Final = timedelta(minutes=5)
 
 
 class LedgerSensor(BaseSensorOperator):
@@ -66,9 +69,10 @@ class LedgerSensor(BaseSensorOperator):
             raise AirflowSensorTimeout(f"What {self.task_id!r} waits for has not come within {self.timeout:.0f} s.")
         from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 
+        look_in = min(timedelta(seconds=self.poke_interval), left)  # the last look comes when the time is over
         self.defer(
-            trigger=DateTimeTrigger(moment=datetime.now(UTC) + timedelta(seconds=self.poke_interval)),
+            trigger=DateTimeTrigger(moment=datetime.now(UTC) + look_in),
             method_name="resume",
             kwargs={"began_at": began_at.isoformat()},
-            timeout=left,
+            timeout=left + _TRIGGERERS_DELAY,
         )

@@ -654,7 +654,7 @@ def test_deferrable_the_sensor_looks_again_after_its_interval_and_ends_with_its_
         made.execute({})
     assert isinstance(caught.value.trigger, DateTimeTrigger)
     assert 89 <= (caught.value.trigger.moment - before).total_seconds() <= 95
-    assert timedelta(seconds=595) < caught.value.timeout <= timedelta(seconds=600)
+    assert timedelta(seconds=895) < caught.value.timeout <= timedelta(seconds=900)
     resumed = json.loads(json.dumps(caught.value.kwargs)) | {"event": {}}
     with pytest.raises(TaskDeferred) as again:
         made.resume_execution(caught.value.method_name, resumed, {})
