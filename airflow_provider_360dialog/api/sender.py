@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from airflow_provider_360dialog.ports import Channel
 
 _SLOWEST_BYTES_PER_S: Final = 50_000
-_CRAWL_BYTES: Final = 300_000
-_CRAWL_S: Final = 30.0
 _SECRET_MIN_CHARS: Final = 5
 
 
@@ -91,10 +89,10 @@ class Sender:
             source of the body raise comes out as an exception.
         """
         timeouts = self._channel.timeouts
-        moved_bytes = len(body) if body is not None else max_bytes if sink is not None else 0
+        sent_bytes = len(body) if body is not None else 0
         flight = Flight(
             target=request.target,
-            ends_at=time.monotonic() + timeouts.total_s + moved_bytes / _SLOWEST_BYTES_PER_S,
+            ends_at=time.monotonic() + timeouts.total_s + sent_bytes / _SLOWEST_BYTES_PER_S,
             idle_s=timeouts.idle_s,
             depart=depart,
         )
@@ -151,7 +149,10 @@ class Sender:
             response = self._send(self._prepare(request, hop, body), flight)
             try:
                 status = response.status_code
-                return self._read(response, hop, sink if 200 <= status < 300 else None, max_bytes)
+                if sink is not None and 200 <= status < 300:
+                    flight.expect_file(max_bytes / _SLOWEST_BYTES_PER_S)
+                    return self._read(response, hop, sink, max_bytes)
+                return self._read(response, hop, None, max_bytes)
             finally:
                 response.close()  # back to the pool where it was read to its end
         except NotLeftError as held_back:
@@ -226,16 +227,9 @@ def _version() -> str:
 
 
 def _raw(response: requests.Response) -> Iterable[bytes]:
-    """The body as it comes, undecoded; gives up on a crawl (under 10 kB/s over 30 s)."""
-    window_from, window_bytes = time.monotonic(), 0
+    """The body as it comes, undecoded."""
     while block := response.raw.read(BLOCK_BYTES, decode_content=False):
         yield block
-        window_bytes += len(block)
-        now = time.monotonic()
-        if now - window_from >= _CRAWL_S:
-            if window_bytes < _CRAWL_BYTES:
-                raise DeadlineError("the body comes at less than 10 kB/s")
-            window_from, window_bytes = now, 0
 
 
 def _read_fault(request: ApiRequest, origin: str, status: int, fault: Exception, flight: Flight) -> Dialog360Error:

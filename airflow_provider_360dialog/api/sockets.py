@@ -56,6 +56,10 @@ class NotLeftError(Exception):
         self.error = error
 
 
+CRAWL_BYTES: Final = 300_000
+CRAWL_S: Final = 30.0
+
+
 @dataclass
 class Flight:
     """One request under way in this thread.
@@ -65,6 +69,7 @@ class Flight:
         depart: called when the connection stands; returns when the request may leave, or with why it must not. Time spent in it
             does not count against the deadline.
         connected: whether a connection stood, so that bytes may have left.
+        crawls_from: since when what comes is weighed; None while nothing large is expected. came_bytes: since then.
     """
 
     target: str
@@ -72,6 +77,28 @@ class Flight:
     idle_s: float
     depart: Callable[[], Dialog360Error | None] | None = None
     connected: bool = False
+    crawls_from: float | None = None
+    came_bytes: int = 0
+
+    def expect_file(self, more_s: float) -> None:
+        """The head is there, and a file follows: it gets more time, but may not crawl."""
+        self.ends_at += more_s
+        self.crawls_from, self.came_bytes = time.monotonic(), 0
+
+    def came(self, size_bytes: int) -> None:
+        """Bytes have come.
+
+        Raises:
+            DeadlineError: it is a crawl, under 10 kB/s over 30 s.
+        """
+        if self.crawls_from is None:
+            return
+        self.came_bytes += size_bytes
+        now = time.monotonic()
+        if now - self.crawls_from >= CRAWL_S:
+            if self.came_bytes < CRAWL_BYTES:
+                raise DeadlineError("the body comes at less than 10 kB/s")
+            self.crawls_from, self.came_bytes = now, 0
 
     def left_s(self) -> float:
         """What is left of the deadline.
@@ -114,7 +141,9 @@ class _BoundedReads(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int | None:
         self._sock.settimeout(min(self._flight.idle_s, self._flight.left_s()))
-        return cast("int | None", self._raw.readinto(buffer))
+        size_bytes = cast("int | None", self._raw.readinto(buffer))
+        self._flight.came(size_bytes or 0)
+        return size_bytes
 
     def close(self) -> None:
         self._raw.close()

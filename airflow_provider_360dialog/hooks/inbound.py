@@ -28,6 +28,7 @@ OnLost = Literal["report", "fail"]
 ENDINGS: Final = tuple(f"{ending}{packed}" for ending in (".json", ".jsonl", ".ndjson") for packed in ("", ".gz"))
 """Names of files in a folder that are read as webhooks."""
 
+_WEBHOOK_KEYS: Final = frozenset({"entry", "changes", "messages", "value", "payload", "body"})
 _TEXT_MAX_CHARS: Final = 16 * 1024 * 1024
 
 
@@ -133,7 +134,7 @@ def _parts(source: Any) -> Iterator[Any]:
         return
     if isinstance(source, Mapping):
         place = source.get("uri")
-        yield place if isinstance(place, str) and not {"entry", "changes", "messages", "value"} & set(source) else source
+        yield place if isinstance(place, str) and not _WEBHOOK_KEYS & set(source) else source
     elif isinstance(source, str) or hasattr(source, "__fspath__") or hasattr(source, "protocol"):
         yield source
     elif isinstance(source, Iterable) and not isinstance(source, bytes | bytearray):
@@ -151,7 +152,7 @@ def _value(text: str) -> Any:
         for read in (json.loads, ast.literal_eval):
             try:
                 return read(text)
-            except (ValueError, SyntaxError, RecursionError, MemoryError):
+            except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
                 continue
     raise CallError("source looks like a payload and is not one. In a template, write it as {{ dag_run.conf | tojson }}.")
 

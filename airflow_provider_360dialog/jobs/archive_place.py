@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from airflow_provider_360dialog.exceptions import CallError, InboundTypeRefusedError, destination_error
 from airflow_provider_360dialog.media.content import OTHER_TYPES
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from airflow_provider_360dialog.ledger.inbound import PendingMedia
     from airflow_provider_360dialog.media.judge import Measured
     from airflow_provider_360dialog.ports import Folder, StagedFor
+
+
+_RUN_BY_BROWSERS: Final = frozenset({"text/html", "image/svg+xml", "text/javascript", "application/xml", "text/x-php"})
+"""Never archived: whoever opened such a file from the archive's own address would run what a customer wrote."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ def check_types(also_accept: Collection[str]) -> frozenset[str]:
     Raises:
         CallError: one of them is not known by its content.
     """
-    known = frozenset(OTHER_TYPES.values())
+    known = frozenset(OTHER_TYPES.values()) - _RUN_BY_BROWSERS
     unknown = sorted(set(also_accept) - known)
     if isinstance(also_accept, str) or unknown:
         names = repr(also_accept) if isinstance(also_accept, str) else ", ".join(map(repr, unknown))

@@ -18,6 +18,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from airflow_provider_360dialog.exceptions import (
+    CallError,
     SourceUnreadableError,
     StoppedError,
     StorageFailedError,
@@ -86,8 +87,15 @@ class WebhookFile:
 
 
 def payload_file(payload: object) -> WebhookFile:
-    """A payload in hand as if it were a file: the same one is taken in once."""
-    text = payload if isinstance(payload, str) else json.dumps(payload, default=str)
+    """A payload in hand as if it were a file: the same one is taken in once.
+
+    Raises:
+        CallError: it is none that JSON could hold.
+    """
+    try:
+        text = payload if isinstance(payload, str) else json.dumps(payload, default=str)
+    except (TypeError, ValueError, RecursionError) as fault:
+        raise CallError(f"The payload of a webhook is JSON, and this is not ({fault}): give it as it came.") from fault
     name = f"{_PAYLOAD}{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
     return WebhookFile(name, "in hand", lambda: [text.replace("\n", " ")], text.encode, is_stored=False)
 

@@ -232,6 +232,8 @@ def _hold(calls: Calls, operation: Operation, longest_s: float, *, by_webhook_ur
             return None
         if isinstance(held, Closed):
             return _closed(calls, operation, held.until)
+        if time.monotonic() > gives_up_at and by_webhook_url:
+            return None  # other downloads by such URLs take their time
         if time.monotonic() > gives_up_at:
             return _closed(calls, operation, calls.patiently(ration.retrieval)[1] + _LONGEST_QUEUE_S)
         if calls.stop.wait(random.uniform(0.02, 0.1)):  # noqa: S311 - spreads, hides nothing

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import logging
 import multiprocessing
 import socket
@@ -18,6 +19,7 @@ import pytest
 
 from airflow_provider_360dialog import emulator
 from airflow_provider_360dialog import exceptions as ex
+from airflow_provider_360dialog.api import sockets
 from airflow_provider_360dialog.api.client import MediaApi
 from airflow_provider_360dialog.ports import Channel, FetchedMedia, Timeouts
 from tests.support.wire import KEY, MemorySource, answering, channel, http, listening
@@ -138,6 +140,30 @@ def test_a_server_that_drips_is_given_up_at_the_deadline(part: str):
     assert isinstance(error, ex.InterruptedExchangeError)
     assert "deadline" in str(error)
     assert time.monotonic() - started < 3
+
+
+@pytest.mark.parametrize("part", ["status line", "header"])
+def test_the_head_of_a_download_has_no_more_time_than_any_other(part: str):
+    """The time for 100 MB begins when the file does."""
+    head = {"status line": b"", "header": b"HTTP/1.1 200 OK\r\nX: "}[part]
+    with listening(_drip(0.05, head, b"H" * 400)) as server:
+        api = MediaApi(channel(server.base_url, total_s=0.6, idle_s=5))
+        target = api.read_url(f"{server.base_url}/whatsapp_business/attachments/?mid=1")
+        error = api.download(target, io.BytesIO(), max_bytes=100 * 1024 * 1024)
+    assert isinstance(error, ex.InterruptedExchangeError)
+    assert "deadline" in str(error)
+
+
+def test_a_download_that_crawls_is_given_up(monkeypatch: pytest.MonkeyPatch):
+    """Though a byte comes now and then, and there is time for 100 MB."""
+    monkeypatch.setattr(sockets, "CRAWL_S", 0.4)
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n"
+    with listening(_drip(0.05, head, b"H" * 400)) as server:
+        api = MediaApi(channel(server.base_url, total_s=60, idle_s=5))
+        target = api.read_url(f"{server.base_url}/whatsapp_business/attachments/?mid=1")
+        error = api.download(target, io.BytesIO(), max_bytes=100 * 1024 * 1024)
+    assert isinstance(error, ex.InterruptedExchangeError)
+    assert "less than 10 kB/s" in str(error)
 
 
 def test_a_silent_server_is_given_up_after_the_idle_time():
