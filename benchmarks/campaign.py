@@ -144,7 +144,7 @@ def _pdf(index: int, noise: bytes) -> bytes:
         "2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj\n"
         "3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 200 100]>>endobj\n"
     ).encode()
-    end = b"\nendstream endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n"
+    end = b"\nendstream endobj\ntrailer<</Root 1 0 R>>\nstartxref\n0\n%%EOF\n"
     begin = "4 0 obj<</Length {:010}>>stream\n"
     room = len(noise) - len(head) - len(begin.format(0)) - len(end)
     return head + begin.format(room).encode() + noise[:room] + end

@@ -31,7 +31,11 @@ from typing import Any, TextIO
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 ENGINES = ("sqlite", "postgresql")
-PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x02\x00\x00\x00\x90wS\xde"
+PNG = (
+    b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x02\x00\x00\x00\x90wS\xde"
+    b"\x00\x00\x00\x0cIDATx\x9cc```\x00\x00\x00\x04\x00\x01\xf6\x178U\x00\x00\x00\x00IEND\xaeB`\x82"
+)
+"""A whole picture of one pixel; what is put behind it makes it another file, and no worse a picture."""
 _line_goes_to: TextIO | None = None
 
 

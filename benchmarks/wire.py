@@ -24,7 +24,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 KEY = "test-key"
-PNG = b"\x89PNG\r\n\x1a\n"
+PNG = (
+    b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x02\x00\x00\x00\x90wS\xde"
+    b"\x00\x00\x00\x0cIDATx\x9cc```\x00\x00\x00\x04\x00\x01\xf6\x178U\x00\x00\x00\x00IEND\xaeB`\x82"
+)
 
 
 @contextmanager
@@ -106,12 +109,17 @@ def cpu(args: argparse.Namespace) -> dict[str, object]:
     }
 
 
+def _pdf(size_bytes: int) -> bytes:
+    begin, end = b"%PDF-1.7\n", b"\nstartxref\n0\n%%EOF\n"
+    return begin + os.urandom(size_bytes - len(begin) - len(end)) + end
+
+
 def memory(args: argparse.Namespace) -> dict[str, object]:
     """Growth of the peak resident size by one large upload and one large download, each in a process of its own."""
     grown: dict[str, list[float]] = {"upload": [], "download": []}
     with tempfile.TemporaryDirectory() as folder, emulator_process() as base_url:
         path = Path(folder, "large.pdf")
-        path.write_bytes(b"%PDF-1.7\n" + os.urandom(args.bytes - 9))
+        path.write_bytes(_pdf(args.bytes))
         for _ in range(args.repeats):
             for operation, values in grown.items():
                 command = [sys.executable, __file__, f"_{operation}", base_url, str(path)]
@@ -144,7 +152,7 @@ def _one(operation: str, base_url: str, path: Path) -> None:
         print(upload(LocalSource(path), calls=calls).media_id)
         return
     small = path.with_name("small.pdf")
-    small.write_bytes(b"%PDF-1.7\n" + os.urandom(1_000_000))
+    small.write_bytes(_pdf(1_000_000))
     target = LocalDestination(path.with_name(f"again-{os.getpid()}.pdf"), overwrite=True)
     small_id = upload(LocalSource(small), calls=calls).media_id
     download(target, calls=calls, media_id=small_id)

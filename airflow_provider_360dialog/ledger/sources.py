@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from airflow_provider_360dialog.ledger.store import Store
 
 _source = schema.source
-_JUDGEMENT: Final = 1
+_JUDGEMENT: Final = 2
 """Raised whenever files are judged by other rules, so that every file is judged anew."""
 
 

@@ -13,6 +13,9 @@ HEAD_BYTES = 64 * 1024
 TAIL_BYTES = 4 * 1024 * 1024
 """How much of a file's end is looked at, and only where the format keeps its directory there (zip, OLE2)."""
 
+PDF_TAIL_BYTES = 256 * 1024
+"""How much of a PDF's end is looked at, where its trailer is."""
+
 
 @dataclass(frozen=True)
 class Content:

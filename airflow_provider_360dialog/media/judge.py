@@ -10,15 +10,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from airflow_provider_360dialog.exceptions import source_error
-from airflow_provider_360dialog.media.content import HEAD_BYTES, TAIL_BYTES, Sample
+from airflow_provider_360dialog.media.content import HEAD_BYTES, Sample
 from airflow_provider_360dialog.media.limits import LARGEST_MAX_BYTES
+from airflow_provider_360dialog.media.looks import look_at, walk_for
 from airflow_provider_360dialog.media.rules import Facts, decide
-from airflow_provider_360dialog.media.signatures import needs_tail, read_content
+from airflow_provider_360dialog.media.signatures import read_content, tail_bytes
+from airflow_provider_360dialog.media.walks import Passing
 
 if TYPE_CHECKING:
     from typing import BinaryIO
 
     from airflow_provider_360dialog.media.content import Content
+    from airflow_provider_360dialog.media.looks import Look
     from airflow_provider_360dialog.ports import Source, Verdict
 
 BLOCK_BYTES = 256 * 1024
@@ -35,7 +38,7 @@ class Measured:
 
 def measure(handle: BinaryIO) -> Measured:
     """What a file is, by its bytes alone: one pass from where the handle stands to its end, in flat memory."""
-    sample, sha256 = _read_all(handle)
+    sample, sha256, _ = _read_all(handle, with_look=False)
     return Measured(read_content(sample) if sample.head else None, sample.size_bytes, sha256)
 
 
@@ -61,43 +64,54 @@ def inspect(
         SourceUnreadableError, StorageFailedError: the source cannot be read. A bad file is not an exception but a verdict.
     """
     try:
-        sample, sha256 = _read(source)
+        sample, sha256, walked = _read(source)
     except OSError as error:
         raise source_error(source.uri, error) from error
+    content = read_content(sample) if sample.head else None
+    whole = bool(sha256) and content is not None
     return decide(
         Facts(
             name=filename or source.name,
             size_bytes=sample.size_bytes,
             sha256=sha256,
-            content=read_content(sample) if sample.head else None,
+            content=content,
             mime_type=mime_type,
             kind=kind,
+            look=look_at(sample, content.mime_type, walked) if whole and content else None,
         )
     )
 
 
-def _read(source: Source) -> tuple[Sample, str]:
+def _read(source: Source) -> tuple[Sample, str, Look | None]:
     """What is looked at, and the sha256 of everything; an empty sha256 where reading stopped above the largest limit."""
     announced_bytes = source.size_bytes()
     if announced_bytes > LARGEST_MAX_BYTES:
-        return Sample(head=b"", size_bytes=announced_bytes), ""
+        return Sample(head=b"", size_bytes=announced_bytes), "", None
     with source.open() as handle:
-        return _read_all(handle)
+        return _read_all(handle, with_look=True)
 
 
-def _read_all(handle: BinaryIO) -> tuple[Sample, str]:
+def _read_all(handle: BinaryIO, *, with_look: bool) -> tuple[Sample, str, Look | None]:
     head = _read_head(handle)
+    walk = walk_for(read_content(Sample(head, len(head) + 1)).mime_type) if with_look and head else None
+    passing = None if walk is None else Passing(walk)
+    if passing is not None:
+        passing.feed(head)
     digest = hashlib.sha256(head)
-    tail = bytearray(head) if needs_tail(head) else None
+    kept_bytes = tail_bytes(head)
+    tail = bytearray(head[-kept_bytes:]) if kept_bytes else None
     size_bytes = len(head)
     while size_bytes <= LARGEST_MAX_BYTES and (block := handle.read(BLOCK_BYTES)):
         digest.update(block)
         size_bytes += len(block)
+        if passing is not None:
+            passing.feed(block)
         if tail is not None:
             tail += block
-            del tail[:-TAIL_BYTES]
+            del tail[:-kept_bytes]
     whole = size_bytes <= LARGEST_MAX_BYTES
-    return Sample(head=head, size_bytes=size_bytes, tail=bytes(tail or b"")), digest.hexdigest() if whole else ""
+    sample = Sample(head=head, size_bytes=size_bytes, tail=bytes(tail or b""))
+    return sample, digest.hexdigest() if whole else "", passing.end() if passing is not None and whole else None
 
 
 def _read_head(handle: BinaryIO) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from airflow_provider_360dialog.media.content import OTHER_TYPES, TEXT_TYPES, TO_TEXT, Content
+from airflow_provider_360dialog.media.films import Film
 from airflow_provider_360dialog.media.limits import (
     BY_MIME_TYPE,
     EXTENSION_SLIPS,
@@ -20,9 +21,16 @@ from airflow_provider_360dialog.media.limits import (
     size_text,
     type_for_extension,
 )
+from airflow_provider_360dialog.media.looks import Look, look_problems
 from airflow_provider_360dialog.media.names import extension_of, safe_name
+from airflow_provider_360dialog.media.papers import TextFacts
+from airflow_provider_360dialog.media.pictures import Picture
+from airflow_provider_360dialog.media.problems import error, warning
+from airflow_provider_360dialog.media.sounds import NO_SOUND, SOUNDS
+from airflow_provider_360dialog.media.voices import Voice
 from airflow_provider_360dialog.ports import Problem, Verdict
 
+_PLAIN_EXTENSIONS = frozenset({".txt", ".text", ".log"})
 _TEXTS = frozenset({"text/plain", *TEXT_TYPES.values()})
 
 
@@ -36,6 +44,7 @@ class Facts:
         sha256: lowercase hex; empty where the file was not read to its end.
         content: its true type; None where nothing was read, or nothing is in it.
         mime_type, kind: what the caller says of it, or None.
+        look: what is inside; None where that was not looked at.
     """
 
     name: str
@@ -44,6 +53,7 @@ class Facts:
     content: Content | None
     mime_type: str | None = None
     kind: str | None = None
+    look: Look | None = None
 
     @property
     def declared(self) -> str | None:
@@ -83,10 +93,24 @@ def _resolve(facts: Facts) -> Content | None:
     content = facts.content
     if content is None:
         return None
+    content = _as_looked_at(content, facts.look)
     if content.candidates:
         return replace(content, mime_type=_chosen(facts, content.candidates) or content.mime_type)
     if content.mime_type == "text/plain" and (written := _written_type(facts)):
         return Content(written, "text of another type than plain", TO_TEXT)
+    return content
+
+
+def _as_looked_at(content: Content, look: Look | None) -> Content:
+    """What a look inside tells better than the first bytes."""
+    if isinstance(look, Picture):
+        return replace(content, animated=look.animated)
+    if isinstance(look, TextFacts) and look.broken_at is not None:
+        return Content(None, f"text that is broken at byte {look.broken_at:,}", "Save it as UTF-8.")
+    if isinstance(look, Film) and look.mime_type in content.candidates:
+        return replace(content, mime_type=look.mime_type, candidates=())
+    if isinstance(look, Voice) and look.mime_type != content.mime_type:  # what follows a tag that is longer than the head
+        return SOUNDS.get(look.mime_type or "", NO_SOUND)
     return content
 
 
@@ -114,7 +138,7 @@ def _written_type(facts: Facts) -> str | None:
 def _size_problems(facts: Facts) -> list[Problem]:
     size_bytes = facts.size_bytes
     if size_bytes == 0:
-        return [_error("empty_file", "The file is empty.", "Look at what produced it, and send the file that was meant.")]
+        return [error("empty_file", "The file is empty.", "Look at what produced it, and send the file that was meant.")]
     limit = BY_MIME_TYPE.get(facts.accepted or "")
     if limit is None:
         return [_too_large(size_bytes, LARGEST_MAX_BYTES, "anything")] if size_bytes > LARGEST_MAX_BYTES else []
@@ -127,7 +151,7 @@ def _size_problems(facts: Facts) -> list[Problem]:
     if size_bytes > warn_above_bytes:
         message = f"The file has {size_bytes:,} bytes: below {size_text(max_bytes)}, but above {warn_above_bytes:,} bytes."
         return [
-            _warning("large_for_decimal_limit", message, "Make it smaller if it is refused: no document says which one holds.")
+            warning("large_for_decimal_limit", message, "Make it smaller if it is refused: no document says which one holds.")
         ]
     return []
 
@@ -137,12 +161,14 @@ def _type_problems(facts: Facts) -> list[Problem]:
     if content is None:
         return []
     if content.mime_type is None:
-        return [_error("type_unknown", f"The content is {content.label}.", content.remedy)]
+        return [error("type_unknown", f"The content is {content.label}.", content.remedy)]
+    if facts.accepted is None and content.mime_type == "application/zip" and _inner_problems(facts):
+        return []  # a document that is not whole: that is told below
     if facts.accepted is None:
         message = f"The content is {content.label} ({content.mime_type}), which WhatsApp does not accept."
-        return [_error("type_not_accepted", message, content.remedy)]
+        return [error("type_not_accepted", message, content.remedy)]
     if content.utf16:
-        return [_warning("text_not_utf8", "The text is UTF-16, which some phones show as garbage.", "Save it as UTF-8.")]
+        return [warning("text_not_utf8", "The text is UTF-16, which some phones show as garbage.", "Save it as UTF-8.")]
     return []
 
 
@@ -153,10 +179,10 @@ def _mime_problems(facts: Facts) -> list[Problem]:
     if not _agree(declared, content):
         message = f"The file is declared as {_shown(declared)}, but the content is {content.label} ({content.mime_type})."
         remedy = f"Declare {content.mime_type} or nothing, if this is the file that was meant." if facts.accepted else _SEND_OTHER
-        return [_error("mime_disagrees", message, remedy)]
+        return [error("mime_disagrees", message, remedy)]
     if canonical_mime(facts.mime_type or "")[1]:
         message = f"{_shown(facts.mime_type or '')} is not a type that WhatsApp knows; {declared} is sent."
-        return [_warning("mime_mended", message, f"Write {declared}.")]
+        return [warning("mime_mended", message, f"Write {declared}.")]
     return []
 
 
@@ -172,11 +198,11 @@ def _name_problems(facts: Facts) -> list[Problem]:
     right = extension_for(facts.accepted)
     if named is None:
         return [
-            _warning("extension_missing", f"The name has no known extension; it is sent with {right}.", f"Name it with {right}.")
+            warning("extension_missing", f"The name has no known extension; it is sent with {right}.", f"Name it with {right}.")
         ]
     if _is_slip(extension, facts.accepted):
         message = f"The extension {extension} is not one that WhatsApp knows for {facts.accepted}; {right} is sent."
-        return [_warning("extension_mended", message, f"Name it with {right}.")]
+        return [warning("extension_mended", message, f"Name it with {right}.")]
     return [_extension_disagrees(facts, content)]
 
 
@@ -185,48 +211,49 @@ def _kind_problems(facts: Facts) -> list[Problem]:
     if kind is None:
         return []
     if kind not in KINDS:
-        return [_error("kind_unknown", f"There is no kind {_shown(kind)}.", f"Use one of {', '.join(KINDS)}.")]
+        return [error("kind_unknown", f"There is no kind {_shown(kind)}.", f"Use one of {', '.join(KINDS)}.")]
     if mime_type is None or kind in {"document", kind_of(mime_type)}:
         return []
     if mime_type == "image/webp" and kind == "image":
         message = "The content is a WebP image, which works only as a sticker, not as an image."
-        return [_error("kind_mismatch", message, "Save it as JPEG or PNG, or send it as a sticker.")]
+        return [error("kind_mismatch", message, "Save it as JPEG or PNG, or send it as a sticker.")]
     taken = ", ".join(limit.mime_type for limit in BY_MIME_TYPE.values() if limit.kind == kind)
     message = f"A file of the type {mime_type} cannot be sent as {kind}."
-    return [_error("kind_mismatch", message, f"Send it as {kind_of(mime_type)}, or convert it: {kind} takes {taken}.")]
+    return [error("kind_mismatch", message, f"Send it as {kind_of(mime_type)}, or convert it: {kind} takes {taken}.")]
 
 
-_QUESTIONS = (_size_problems, _type_problems, _mime_problems, _name_problems, _kind_problems)
+def _inner_problems(facts: Facts) -> list[Problem]:
+    if facts.content is None or facts.content.mime_type is None:
+        return []
+    if isinstance(facts.look, Film | Voice) and facts.accepted is None:
+        return []
+    said_plain = facts.declared == "text/plain" or facts.extension in _PLAIN_EXTENSIONS
+    return look_problems(facts.look, mime_type=facts.content.mime_type, kind=facts.kind, said_plain=said_plain)
+
+
+_QUESTIONS = (_size_problems, _type_problems, _mime_problems, _name_problems, _kind_problems, _inner_problems)
 
 # --- wording ------------------------------------------------------------------------------------------------------
 
 _SEND_OTHER = "Send the file that was meant, or convert this one."
 
 
-def _error(code: str, message: str, remedy: str) -> Problem:
-    return Problem(code, "error", message, remedy)
-
-
-def _warning(code: str, message: str, remedy: str) -> Problem:
-    return Problem(code, "warning", message, remedy)
-
-
 def _too_large(size_bytes: int, max_bytes: int, what: str) -> Problem:
     message = f"The file has {size_bytes:,} bytes or more; the limit for {what} is {size_text(max_bytes)}."
-    return _error("too_large", message, "Make it smaller, or send a link to it.")
+    return error("too_large", message, "Make it smaller, or send a link to it.")
 
 
 def _sticker_too_large(size_bytes: int, max_bytes: int, *, animated: bool) -> Problem:
     sort = "an animated" if animated else "a static"
     message = f"The file has {size_bytes:,} bytes; the limit for {sort} sticker is {size_text(max_bytes)}."
-    return _error("sticker_too_large", message, "Save it smaller: 512 x 512 pixels, lower quality, fewer frames.")
+    return error("sticker_too_large", message, "Save it smaller: 512 x 512 pixels, lower quality, fewer frames.")
 
 
 def _extension_disagrees(facts: Facts, content: Content) -> Problem:
     right = extension_for(facts.accepted or "")
     message = f"The name ends in {facts.extension}, but the content is {content.label} ({content.mime_type})."
     remedy = f"Name it with {right}, if this is the file that was meant." if right else _SEND_OTHER
-    return _error("extension_disagrees", message, remedy)
+    return error("extension_disagrees", message, remedy)
 
 
 def _agree(named: str, content: Content) -> bool:

@@ -12,6 +12,8 @@ from airflow_provider_360dialog.media.archives import OLE2_MAGIC, read_ole2, rea
 from airflow_provider_360dialog.media.boxes import read_iso_media
 from airflow_provider_360dialog.media.content import (
     NOT_A_FILE_TO_SEND,
+    PDF_TAIL_BYTES,
+    TAIL_BYTES,
     TO_AUDIO,
     TO_DOCUMENT,
     TO_IMAGE,
@@ -82,16 +84,18 @@ _ANIMATION_FLAG = 0x02
 _BMP_HEADERS = frozenset({12, 40, 52, 56, 64, 108, 124})
 
 
-def needs_tail(head: bytes) -> bool:
-    """True where the end of the file has to be kept for `read_content`."""
-    return head.startswith((_ZIP_MAGIC, OLE2_MAGIC))
+def tail_bytes(head: bytes) -> int:
+    """How many bytes of the file's end have to be kept, for its type or for what is wrong inside."""
+    if head.startswith((_ZIP_MAGIC, OLE2_MAGIC)):
+        return TAIL_BYTES
+    return PDF_TAIL_BYTES if _PDF_MARK in head[: _PDF_WITHIN_BYTES + len(_PDF_MARK)] else 0
 
 
 def read_content(sample: Sample) -> Content:
     """Find the true type of a file.
 
     Args:
-        sample: its first bytes, and its last ones where `needs_tail` asked for them.
+        sample: its first bytes, and its last ones where `tail_bytes` asked for them.
 
     Returns:
         The type; ``mime_type`` None where none is recognised. Never raises, whatever the bytes are.

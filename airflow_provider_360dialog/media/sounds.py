@@ -19,7 +19,9 @@ _MP3 = Content("audio/mpeg", "an MP3 file")
 _AAC = Content("audio/aac", "AAC audio")
 _MP2 = Content("audio/mp2", "MPEG audio of layer II (mp2)", TO_AUDIO)
 _OPUS = Content("audio/ogg", "Ogg/Opus audio")
-_TAG_ONLY = Content(None, "an ID3 tag without MP3 sound behind it", "Export the sound again.")
+NO_SOUND = Content(None, "an ID3 tag without MP3 sound behind it", "Export the sound again.")
+
+SOUNDS = {content.mime_type: content for content in (_MP3, _AAC, _MP2)}
 
 _IN_OGG = ("audio/ogg",)
 _OGG_CODECS = (
@@ -79,8 +81,8 @@ def read_frames(sample: Sample) -> Content | None:
         return None
     start = 10 + (head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]) + (10 if head[5] & 0x10 else 0)
     if start >= len(head):
-        return _TAG_ONLY if start >= sample.size_bytes else _MP3
-    return _search_frames(sample, start) or _TAG_ONLY
+        return NO_SOUND if start >= sample.size_bytes else _MP3
+    return _search_frames(sample, start) or NO_SOUND
 
 
 def _search_frames(sample: Sample, start: int) -> Content | None:

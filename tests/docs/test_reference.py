@@ -122,9 +122,9 @@ def problem_codes():
         for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args:
                 first = node.args[0]
-                if node.func.id in {"_error", "_warning"}:
+                if node.func.id in {"error", "warning"}:
                     assert isinstance(first, ast.Constant), f"{module.name}:{node.lineno} computes a code"
-                    found[first.value] = node.func.id.removeprefix("_")
+                    found[first.value] = node.func.id
     return found
 
 
@@ -146,7 +146,7 @@ def test_problems_are_made_in_one_way_only():
         for call in ast.walk(node)
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Problem"
     ]
-    assert makers == ["rules.py:_error", "rules.py:_warning"]
+    assert makers == ["problems.py:error", "problems.py:warning"]
 
 
 def test_every_slip_that_is_mended_is_listed():

@@ -234,7 +234,7 @@ print(json.dumps({"grown_kib": peak_kib() - before, "size": record.size_bytes}))
 
 def test_memory_stays_flat_for_a_large_object(bucket, number, store_connection, checkout):
     """100 MB from an object store: under 64 MB more than for a small one."""
-    pdf = b"%PDF-1.7\n" + os.urandom(1 << 20)
+    pdf = b"%PDF-1.7\n" + os.urandom(1 << 20) + b"\nstartxref\n0\n%%EOF\n"
     large = pdf * 95
     uris = [bucket.put("small.pdf", pdf), bucket.put("large.pdf", large)]
     connection = {"conn_type": "dialog360", "host": number.base_url, "password": number.key}

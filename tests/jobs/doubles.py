@@ -8,7 +8,12 @@ from contextlib import contextmanager
 
 from airflow_provider_360dialog.exceptions import DestinationError
 
-JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01" + bytes(range(256)) * 400 + b"\xff\xd9"
+JPEG = (
+    b"\xff\xd8\xff\xe0\x00\x10JFIF\x00" + bytes(9)
+    + b"\xff\xc0\x00\x11\x08\x00\x10\x00\x10\x03" + bytes(9)  # 16 x 16 pixels, three colours of 8 bits
+    + b"\xff\xda\x00\x0c" + bytes(10) + bytes(range(255)) * 400 + b"\xff\xd9"
+)  # fmt: skip
+"""A photo by all that its headers say."""
 
 
 PACE_S = 0.35

@@ -46,7 +46,7 @@ _media_ids = itertools.count(10**14)
 
 def pdf(name):
     """A small file that is judged good, unlike any other name's."""
-    return b"%PDF-1.4\n" + hashlib.sha256(name.encode()).digest() * 40 + b"\n%%EOF\n"
+    return b"%PDF-1.4\n" + hashlib.sha256(name.encode()).digest() * 40 + b"\nstartxref\n0\n%%EOF\n"
 
 
 class Bench:

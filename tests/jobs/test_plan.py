@@ -30,7 +30,7 @@ from tests.ledger.doubles import NOW_SQL, START, Clock, StampedSource, Waiting, 
 from tests.support.ledger import channel_of, open_store
 
 DAY = 86_400.0
-PDF = b"%PDF-1.7\n%\xe2\xe3\n1 0 obj\n"
+PDF = b"%PDF-1.7\n%\xe2\xe3\n1 0 obj\nstartxref\n0\n%%EOF\n"
 PAGE = b"<!DOCTYPE html><html><head><title>502 Bad Gateway</title></head><body>Sorry</body></html>"
 NUMBERS = {"one": "100000000000001", "two": "100000000000002", "three": "100000000000003"}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 
 from airflow_provider_360dialog.media import limits
@@ -66,6 +67,20 @@ def webp(*, animated: bool = False, chunk: bytes = b"VP8X", anim: bool = True) -
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
+def sticker() -> bytes:
+    """A still one of 512 x 512 pixels with transparency, as far as its headers say."""
+    picture = struct.pack("<BI", 0x2F, 511 | 511 << 14 | 1 << 28) + bytes(5)
+    body = b"WEBP" + b"VP8L" + struct.pack("<I", len(picture)) + picture
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def film(brand: bytes, *tracks: str) -> bytes:
+    """With tracks that WhatsApp takes: ``MAIN`` (H.264) and ``AAC``."""
+    from tests.media import film_builders
+
+    return film_builders.mp4(*(getattr(film_builders, track) for track in tracks), brand=brand)
+
+
 def zipped(*names: str, first: tuple[str, bytes] | None = None) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
@@ -100,9 +115,23 @@ def _ole2_entry(name: str, class_id: bytes = bytes(16)) -> bytes:
     return (text.ljust(64, b"\0") + struct.pack("<H", len(text)) + bytes(14) + class_id).ljust(128, b"\0")
 
 
-JPEG = b"\xff\xd8\xff\xe0\0\x10JFIF\0" + bytes(40)
-PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(40)
-PDF = b"%PDF-1.7\n%\xe2\xe3\n1 0 obj\n"
+def segment(kind: int, content: bytes) -> bytes:
+    return bytes([0xFF, kind]) + struct.pack(">H", 2 + len(content)) + content
+
+
+def chunk(kind: bytes, content: bytes = b"") -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+JPEG = (
+    b"\xff\xd8" + segment(0xE0, b"JFIF\0" + bytes(9)) + segment(0xC0, struct.pack(">BHHB", 8, 20, 30, 3) + bytes(9))
+    + segment(0xDA, bytes(10)) + b"scan" + b"\xff\xd9"
+)  # fmt: skip
+PNG = (
+    b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 30, 20, 8, 2, 0, 0, 0))
+    + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND")
+)  # fmt: skip
+PDF = b"%PDF-1.7\n%\xe2\xe3\n1 0 obj\nstartxref\n0\n%%EOF\n"
 OPUS = b"OpusHead\1\1" + bytes(9)
 HTML = b"<!DOCTYPE html>\n<html><body>502 Bad Gateway</body></html>"
 
@@ -110,12 +139,12 @@ BUILDERS: dict[str, Callable[[], bytes]] = {
     "image/jpeg": lambda: JPEG,
     "image/png": lambda: PNG,
     "audio/aac": adts,
-    "audio/amr": lambda: b"#!AMR\n" + bytes(32),
+    "audio/amr": lambda: b"#!AMR\n" + bytes(26),
     "audio/mpeg": mp3,
-    "audio/mp4": lambda: iso_media(b"M4A ", b"soun"),
+    "audio/mp4": lambda: film(b"M4A ", "AAC"),
     "audio/ogg": lambda: ogg(OPUS),
-    "video/mp4": lambda: iso_media(b"isom", b"soun", b"vide"),
-    "video/3gpp": lambda: iso_media(b"3gp4", b"vide"),
+    "video/mp4": lambda: film(b"isom", "AAC", "MAIN"),
+    "video/3gpp": lambda: film(b"3gp4", "MAIN"),
     "text/plain": lambda: b"Opening hours: 9 to 17.\n",
     "application/pdf": lambda: PDF,
     limits.DOC: lambda: ole2("WordDocument", "1Table"),
@@ -124,5 +153,5 @@ BUILDERS: dict[str, Callable[[], bytes]] = {
     limits.XLSX: lambda: office("xl/workbook.xml"),
     limits.PPT: lambda: ole2("PowerPoint Document"),
     limits.PPTX: lambda: office("ppt/presentation.xml"),
-    "image/webp": webp,
+    "image/webp": sticker,
 }

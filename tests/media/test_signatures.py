@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_360dialog.media import limits
-from airflow_provider_360dialog.media.content import HEAD_BYTES, TAIL_BYTES, Sample
-from airflow_provider_360dialog.media.signatures import needs_tail, read_content
+from airflow_provider_360dialog.media.content import HEAD_BYTES, Sample
+from airflow_provider_360dialog.media.signatures import read_content, tail_bytes
 from tests.media import builders as b
 
 
 def content_of(data):
     head = data[:HEAD_BYTES]
-    return read_content(Sample(head, len(data), data[-TAIL_BYTES:] if needs_tail(head) else b""))
+    return read_content(Sample(head, len(data), data[-tail_bytes(head) :] if tail_bytes(head) else b""))
 
 
 @pytest.mark.parametrize("mime_type", sorted(b.BUILDERS))

@@ -61,7 +61,7 @@ EACH = pytest.mark.parametrize("operator", list(ARGUMENTS), ids=lambda each: eac
 
 def pdf(name):
     """A small file that is judged good, unlike any other name's."""
-    return b"%PDF-1.4\n" + hashlib.sha256(name.encode()).digest() * 40 + b"\n%%EOF\n"
+    return b"%PDF-1.4\n" + hashlib.sha256(name.encode()).digest() * 40 + b"\nstartxref\n0\n%%EOF\n"
 
 
 @pytest.fixture

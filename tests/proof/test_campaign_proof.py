@@ -43,7 +43,7 @@ def test_a_folder_like_another_has_the_same_good_files(tmp_path):
 
 def test_an_opened_file_is_seen_whoever_opens_it(tmp_path):
     """The guard of "no file was read": in a process of its own, because an audit hook stays."""
-    (tmp_path / "one.pdf").write_bytes(b"%PDF-1.4")
+    (tmp_path / "one.pdf").write_bytes(b"%PDF-1.4\nstartxref\n0\n%%EOF\n")
     program = (
         "import os, sys; from pathlib import Path; from benchmarks.campaign_tasks import Opened\n"
         "folder = sys.argv[1]; opened = Opened(folder, '.pdf')\n"

@@ -29,6 +29,8 @@ NIGHTLY, EVENING, CLEANUP, PARTNER = (
 FILES = 36
 GROUPS = sorted({conn_id.partition("_")[0] for conn_id in PARTNER_CHANNELS})
 
+PDF_END = b"startxref\n0\n%%EOF\n"
+
 
 @dataclass
 class Run:
@@ -152,7 +154,7 @@ def vouchers(tmp_path_factory):
     folder, day = tmp_path_factory.mktemp("vouchers"), days_ago(1)
     rows = []
     for index in range(FILES):
-        (folder / f"{index:02}.pdf").write_bytes(b"%PDF-1.4\n" + f"voucher {index}\n".encode() * 200)
+        (folder / f"{index:02}.pdf").write_bytes(b"%PDF-1.4\n" + f"voucher {index}\n".encode() * 200 + PDF_END)
         rows.append((f"customer-{index:02}", f"{index:02}.pdf", THREE_CHANNELS[index % 3]))
     write_manifest(folder / f"{day}.csv", rows)
     return Campaign(folder, day)
@@ -265,7 +267,7 @@ def partner(airflow, emulator, tmp_path_factory):
         for index in range(6):
             path = folder / day / f"{group}-{index}.pdf"
             path.parent.mkdir(exist_ok=True)
-            path.write_bytes(b"%PDF-1.4\n" + f"{group} {index}\n".encode() * 200)
+            path.write_bytes(b"%PDF-1.4\n" + f"{group} {index}\n".encode() * 200 + PDF_END)
             rows.append((f"guest-{index}", path.name, f"{group}_{7 + index % 2:03}"))
         write_manifest(folder / day / f"{group}.csv", rows)
     return run(airflow, emulator, PARTNER, {"folder": str(folder)}, day=day), folder / day
