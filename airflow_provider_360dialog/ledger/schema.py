@@ -38,6 +38,8 @@ ARCHIVED: Final = "archived"
 LOST: Final = "lost"
 """A received file that cannot be had; `reason` says why."""
 
+INBOUND_STATES: Final = (PENDING, ARCHIVED, LOST)
+
 FRESH: Final = 0
 """A pending file that was not asked for in vain."""
 FAILED: Final = 1
