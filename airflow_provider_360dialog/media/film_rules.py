@@ -11,11 +11,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from airflow_provider_360dialog.media.films import ENCRYPTED
+from airflow_provider_360dialog.media.descriptions import ENCRYPTED
 from airflow_provider_360dialog.media.problems import error, warning
 
 if TYPE_CHECKING:
-    from airflow_provider_360dialog.media.films import Codec, Film, Track
+    from airflow_provider_360dialog.media.descriptions import Codec
+    from airflow_provider_360dialog.media.films import Film, Track
     from airflow_provider_360dialog.media.voices import Voice
     from airflow_provider_360dialog.ports import Problem
 

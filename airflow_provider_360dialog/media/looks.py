@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from airflow_provider_360dialog.media.film_rules import film_problems, voice_problems
 from airflow_provider_360dialog.media.films import Film, walk_film
 from airflow_provider_360dialog.media.paper_rules import paper_problems
-from airflow_provider_360dialog.media.papers import OleFacts, PdfFacts, TextFacts, ZipFacts, read_paper, text_walk
+from airflow_provider_360dialog.media.papers import OleFacts, PdfFacts, ZipFacts, read_paper
 from airflow_provider_360dialog.media.picture_rules import picture_problems
 from airflow_provider_360dialog.media.pictures import PICTURE_WALKS, Picture
+from airflow_provider_360dialog.media.text import TextFacts, text_walk
 from airflow_provider_360dialog.media.voices import Voice, walk_voice
 
 if TYPE_CHECKING:

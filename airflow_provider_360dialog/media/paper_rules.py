@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from airflow_provider_360dialog.media.papers import BIG_PART_BYTES, OleFacts, PdfFacts, TextFacts, ZipFacts
+from airflow_provider_360dialog.media.papers import BIG_PART_BYTES, OleFacts, PdfFacts, ZipFacts
 from airflow_provider_360dialog.media.problems import error, warning
 
 if TYPE_CHECKING:
     from airflow_provider_360dialog.media.papers import PaperFacts
+    from airflow_provider_360dialog.media.text import TextFacts
     from airflow_provider_360dialog.ports import Problem
 
 UNPACKED_MAX_BYTES: Final = 4 * 2**30
@@ -35,7 +36,7 @@ def paper_problems(facts: PaperFacts, *, said_plain: bool = False) -> list[Probl
     """What is wrong with a document.
 
     Args:
-        facts: from `papers.read_paper` or `papers.text_walk`.
+        facts: from `papers.read_paper` or `text.text_walk`.
         said_plain: the caller declared ``text/plain``, or the name ends in an extension of plain text.
 
     Returns:

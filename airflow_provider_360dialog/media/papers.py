@@ -1,4 +1,4 @@
-"""What a document says of itself: a PDF's end and lock, what a zip unpacks to, how far an OLE2 file reaches, where a text breaks.
+"""What a document says of itself: a PDF's end and lock, what a zip unpacks to, how far an OLE2 file reaches.
 
 Reads headers, directories and trailers only; nothing is unpacked, decrypted or rendered, no library is asked, and no bytes raise.
 What a fact means is the business of `paper_rules`; which type a file has, that of `signatures`.
@@ -6,17 +6,15 @@ What a fact means is the business of `paper_rules`; which type a file has, that 
 
 from __future__ import annotations
 
-import codecs
 import itertools
 import re
 import struct
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from airflow_provider_360dialog.media.archives import OLE2_MAGIC
-from airflow_provider_360dialog.media.content import HEAD_BYTES
-from airflow_provider_360dialog.media.walks import LARGEST_RANGE_BYTES, Range
+from airflow_provider_360dialog.media.text import TextFacts
 
 if TYPE_CHECKING:
     from airflow_provider_360dialog.media.content import Sample
@@ -76,32 +74,11 @@ class OleFacts:
     size_bytes: int
 
 
-@dataclass(frozen=True)
-class TextFacts:
-    """A text, from its first byte to its last.
-
-    Attributes:
-        encoding: ``utf-8`` or ``utf-16``. bom: it begins with a byte order mark.
-        broken_at: offset of the first byte that is no text; None where there is none.
-        broken_by: ``encoding`` or ``control``; empty where nothing is broken.
-        separator, columns: of a table, by its first lines; empty and 0 where they are none.
-        html: among its first lines one begins with the tag that opens or closes an HTML page, or ends with one that closes it.
-    """
-
-    encoding: str
-    bom: bool
-    broken_at: int | None
-    broken_by: str
-    separator: str
-    columns: int
-    html: bool
-
-
 PaperFacts: TypeAlias = PdfFacts | ZipFacts | OleFacts | TextFacts
 
 
 def read_paper(sample: Sample, mime_type: str | None) -> PdfFacts | ZipFacts | OleFacts | None:
-    """The facts of a PDF, zip or OLE2 file; None for everything else (a text needs `text_walk`).
+    """The facts of a PDF, zip or OLE2 file; None for everything else (a text needs `text.text_walk`).
 
     Args:
         sample: with the last bytes where they were kept: 4 MiB serve all three formats.
@@ -400,77 +377,3 @@ def _number(four: bytes) -> int:
 
 def _numbers(data: bytes) -> list[int]:
     return [number for (number,) in struct.iter_unpack("<I", data[: len(data) // 4 * 4])]
-
-
-# --- text ---------------------------------------------------------------------------------------------------------
-
-_CONTROLS = bytes(code for code in [*range(32), 127] if code not in b"\t\n\r\x0c")
-_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0e-\x1f\x7f]")
-_MIN_LINES, _MAX_LINES = 5, 50
-_SEPARATORS = ((b"\t", 1), (b";", 1), (b"|", 1), (b",", 2))  # with one comma a line, a poem is a table too
-_QUOTED = re.compile(rb'"[^"\r\n]*"')
-_PAGE_LINE = re.compile(
-    rb"^[ \t]{0,80}<(?:!doctype html|/?html|/?body)[ >]|</(?:html|body)>[ \t]{0,80}\r?$", re.IGNORECASE | re.MULTILINE
-)
-
-
-def text_walk() -> Generator[Range, bytes, TextFacts]:
-    """Looks at a text while it passes by, for `walks.Passing`."""
-    head = yield Range(0, HEAD_BYTES)
-    wide = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    look = _Look("utf-16" if wide else "utf-8")
-    piece, offset, wanted = head, 0, HEAD_BYTES
-    while not look.take(piece, offset, at_end=len(piece) < wanted) and len(piece) == wanted:
-        offset, wanted = offset + wanted, LARGEST_RANGE_BYTES
-        piece = yield Range(offset, wanted)
-    start = head.decode("utf-16", "replace").encode() if wide else head.removeprefix(codecs.BOM_UTF8)
-    separator, columns = _table(start, whole=len(head) < HEAD_BYTES)
-    return TextFacts(
-        encoding=look.encoding,
-        bom=wide or head.startswith(codecs.BOM_UTF8),
-        broken_at=look.broken_at,
-        broken_by=look.broken_by,
-        separator=separator,
-        columns=columns,
-        html=_PAGE_LINE.search(start) is not None,
-    )
-
-
-class _Look:
-    """Decodes piece after piece and keeps the place of the first byte that is no text."""
-
-    def __init__(self, encoding: str) -> None:
-        self.encoding = encoding
-        self.broken_at: int | None = None
-        self.broken_by = ""
-        self._decoder = codecs.getincrementaldecoder(encoding)("strict")
-
-    def take(self, piece: bytes, offset: int, *, at_end: bool) -> bool:
-        """True where this piece is broken."""
-        undecoded = len(self._decoder.getstate()[0])
-        text, places = "", []
-        try:
-            text = self._decoder.decode(piece, at_end)
-        except UnicodeDecodeError as error:
-            places.append((offset - undecoded + error.start, "encoding"))
-        if self.encoding == "utf-16":
-            if "\0" in text:
-                in_front = len(text.partition("\0")[0].encode("utf-16-le")) + (0 if offset else len(codecs.BOM_UTF16))
-                places.append((offset - undecoded + in_front, "control"))
-        elif len(piece.translate(None, _CONTROLS)) != len(piece) and (control := _CONTROL.search(piece)):
-            places.append((offset + control.start(), "control"))
-        if places:
-            self.broken_at, self.broken_by = min(places)
-        return bool(places)
-
-
-def _table(start: bytes, *, whole: bool) -> tuple[str, int]:
-    """Separator and columns of a table: every line that is looked at has equally many separators outside of quotes."""
-    lines = [_QUOTED.sub(b"", line) for line in start.splitlines()[: None if whole else -1][:_MAX_LINES] if line.strip()]
-    if len(lines) < _MIN_LINES:
-        return "", 0
-    for separator, at_least in _SEPARATORS:
-        counts = {line.count(separator) for line in lines}
-        if len(counts) == 1 and (count := counts.pop()) >= at_least:
-            return separator.decode(), count + 1
-    return "", 0

@@ -23,10 +23,10 @@ from airflow_provider_360dialog.media.limits import (
 )
 from airflow_provider_360dialog.media.looks import Look, look_problems
 from airflow_provider_360dialog.media.names import extension_of, safe_name
-from airflow_provider_360dialog.media.papers import TextFacts
 from airflow_provider_360dialog.media.pictures import Picture
 from airflow_provider_360dialog.media.problems import error, warning
 from airflow_provider_360dialog.media.sounds import NO_SOUND, SOUNDS
+from airflow_provider_360dialog.media.text import TextFacts
 from airflow_provider_360dialog.media.voices import Voice
 from airflow_provider_360dialog.ports import Problem, Verdict
 

@@ -4,8 +4,9 @@ import shlex
 
 import pytest
 
+from airflow_provider_360dialog.media.descriptions import ENCRYPTED, UNREADABLE, Codec
 from airflow_provider_360dialog.media.film_rules import film_problems, voice_problems
-from airflow_provider_360dialog.media.films import ENCRYPTED, UNREADABLE, Codec, Film, Track
+from airflow_provider_360dialog.media.films import Film, Track
 from airflow_provider_360dialog.media.voices import Voice
 
 E, W = "error", "warning"

@@ -10,16 +10,8 @@ import zlib
 import pytest
 
 from airflow_provider_360dialog.media import film_rules
-from airflow_provider_360dialog.media.films import (
-    ENCRYPTED,
-    MAX_BOXES,
-    MAX_BOXES_OF_LEVEL,
-    MAX_PAYLOAD_BYTES,
-    UNREADABLE,
-    Codec,
-    Film,
-    walk_film,
-)
+from airflow_provider_360dialog.media.descriptions import ENCRYPTED, UNREADABLE, Codec
+from airflow_provider_360dialog.media.films import MAX_BOXES, MAX_BOXES_OF_LEVEL, MAX_PAYLOAD_BYTES, Film, walk_film
 from airflow_provider_360dialog.media.walks import LARGEST_RANGE_BYTES, Passing, walk_over
 from tests.media.builders import box
 from tests.media.film_builders import (

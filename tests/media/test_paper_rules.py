@@ -3,7 +3,8 @@
 import pytest
 
 from airflow_provider_360dialog.media.paper_rules import LARGE_UNPACKED_BYTES, UNPACKED_MAX_BYTES, paper_problems
-from airflow_provider_360dialog.media.papers import BIG_PART_BYTES, OleFacts, PdfFacts, TextFacts, ZipFacts
+from airflow_provider_360dialog.media.papers import BIG_PART_BYTES, OleFacts, PdfFacts, ZipFacts
+from airflow_provider_360dialog.media.text import TextFacts
 
 E, W = "error", "warning"
 GIB = 2**30

@@ -21,8 +21,8 @@ from airflow_provider_360dialog.media.papers import (
     read_parts,
     read_pdf,
     read_sectors,
-    text_walk,
 )
+from airflow_provider_360dialog.media.text import text_walk
 from airflow_provider_360dialog.media.walks import LARGEST_RANGE_BYTES, Passing, walk_over
 from tests.media import builders as b
 
