@@ -5,6 +5,7 @@ Reads directories only and never unpacks anything, so no file can make it work l
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING
 
 from airflow_provider_360dialog.media.content import NOT_A_FILE_TO_SEND, TO_DOCUMENT, TO_PLAIN_FILE, Content
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 # --- zip ----------------------------------------------------------------------------------------------------------
 
 _END_BYTES = 22 + 65_535  # the end record and the longest comment behind it
+_ZIP64_END_BYTES = 56 + 20  # the larger end record, and the locator between it and the usual one
 _MAX_ENTRIES = 20_000
 
 _BROKEN_ZIP = Content(
@@ -80,12 +82,10 @@ def _stored_type(head: bytes) -> Content:
 
 
 def _part_names(end_of_file: bytes) -> Iterator[str]:
-    end_at = end_of_file.rfind(b"PK\x05\x06", max(0, len(end_of_file) - _END_BYTES))
-    if end_at < 0 or end_at + 22 > len(end_of_file):
-        return
-    at = end_at - int.from_bytes(end_of_file[end_at + 12 : end_at + 16], "little")
+    found = directory_of(end_of_file)
+    at = -1 if found is None else found[0]
     if at < 0:
-        return  # the directory is longer than what was kept, or its length is nonsense (or zip64, which no Office file needs)
+        return  # the directory is longer than what was kept, or its length is nonsense
     for _ in range(_MAX_ENTRIES):
         entry = end_of_file[at : at + 46]
         if len(entry) < 46 or entry[:4] != b"PK\x01\x02":
@@ -93,6 +93,28 @@ def _part_names(end_of_file: bytes) -> Iterator[str]:
         length, extra, comment = (int.from_bytes(entry[i : i + 2], "little") for i in (28, 30, 32))
         yield end_of_file[at + 46 : at + 46 + length].decode("utf-8", "replace").replace("\\", "/")
         at += 46 + length + extra + comment
+
+
+def directory_of(end: bytes) -> tuple[int, int, int] | None:
+    """Where the directory starts and ends in these bytes (before their beginning: below 0), and where it says that it starts."""
+    at = len(end)
+    while (at := end.rfind(b"PK\x05\x06", max(0, len(end) - _END_BYTES), at)) >= 0:
+        if at + 22 > len(end):
+            continue
+        length, recorded_at, comment = struct.unpack_from("<IIH", end, at + 12)
+        if at + 22 + comment <= len(end):  # else the mark stands in a comment
+            return _with_zip64(end, at, length, recorded_at)
+    return None
+
+
+def _with_zip64(end: bytes, at: int, length: int, recorded_at: int) -> tuple[int, int, int]:
+    """The larger end record counts where there is one: some writers always add it, Office needs it never."""
+    ends_at = at
+    large_at = at - _ZIP64_END_BYTES
+    if large_at >= 0 and end[at - 20 : at - 16] == b"PK\x06\x07" and end[large_at : large_at + 4] == b"PK\x06\x06":
+        ends_at = large_at
+        length, recorded_at = struct.unpack_from("<QQ", end, large_at + 40)
+    return ends_at - length, ends_at, recorded_at
 
 
 # --- OLE2 ---------------------------------------------------------------------------------------------------------

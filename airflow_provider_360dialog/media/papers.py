@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from airflow_provider_360dialog.media.archives import OLE2_MAGIC
+from airflow_provider_360dialog.media.archives import OLE2_MAGIC, directory_of
 from airflow_provider_360dialog.media.text import TextFacts
 
 if TYPE_CHECKING:
@@ -227,10 +227,8 @@ def _behind_string(text: bytes, at: int) -> int:
 BIG_PART_BYTES: Final = 100 * 2**20
 """Only parts that unpack to more than this can make a phone suffer by their ratio."""
 
-_END_BYTES = 22 + 65_535  # the end record and the longest comment behind it
 _ENTRY = struct.Struct("<4s4xH10xIIHHH8xI")  # mark, flags, packed, unpacked, lengths of three texts, place
 _IN_EXTRA = 0xFFFFFFFF
-_ZIP64_END_BYTES = 56 + 20  # the larger end record, and the locator between it and the usual one
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +246,7 @@ def read_parts(sample: Sample) -> ZipFacts:
     if not end:
         return ZipFacts("unseen")
     kept_from = sample.size_bytes - len(end)
-    found = _directory_of(end)
+    found = directory_of(end)
     if found is None:
         return ZipFacts("missing")
     starts_at, ends_at, recorded_at = found
@@ -262,28 +260,6 @@ def read_parts(sample: Sample) -> ZipFacts:
     except ValueError:
         return ZipFacts("damaged")
     return _sums(parts, kept_from + starts_at)
-
-
-def _directory_of(end: bytes) -> tuple[int, int, int] | None:
-    """Where the directory starts and ends in these bytes (before their beginning: below 0), and where it says that it starts."""
-    at = len(end)
-    while (at := end.rfind(b"PK\x05\x06", max(0, len(end) - _END_BYTES), at)) >= 0:
-        if at + 22 > len(end):
-            continue
-        length, recorded_at, comment = struct.unpack_from("<IIH", end, at + 12)
-        if at + 22 + comment <= len(end):  # else the mark stands in a comment
-            return _with_zip64(end, at, length, recorded_at)
-    return None
-
-
-def _with_zip64(end: bytes, at: int, length: int, recorded_at: int) -> tuple[int, int, int]:
-    """The larger end record counts where there is one: some writers always add it, Office needs it never."""
-    ends_at = at
-    large_at = at - _ZIP64_END_BYTES
-    if large_at >= 0 and end[at - 20 : at - 16] == b"PK\x06\x07" and end[large_at : large_at + 4] == b"PK\x06\x06":
-        ends_at = large_at
-        length, recorded_at = struct.unpack_from("<QQ", end, large_at + 40)
-    return ends_at - length, ends_at, recorded_at
 
 
 def _parts(end: bytes, at: int, ends_at: int) -> Iterator[_Part]:

@@ -200,3 +200,11 @@ STARTS = [
 @given(st.sampled_from([b"", *STARTS]), st.binary(max_size=2000))
 def test_random_bytes_never_raise(start, rest):
     content_of(start + rest)
+
+
+def test_an_office_file_whose_comment_looks_like_its_end_is_one():
+    """Its real end record is the one whose comment reaches to the end of the file."""
+    out = io.BytesIO(b.office("word/document.xml"))
+    with zipfile.ZipFile(out, "a") as archive:
+        archive.comment = b"PK\x05\x06" + bytes(30)
+    assert content_of(out.getvalue()).mime_type == limits.DOCX
