@@ -97,14 +97,18 @@ def _part_names(end_of_file: bytes) -> Iterator[str]:
 
 def directory_of(end: bytes) -> tuple[int, int, int] | None:
     """Where the directory starts and ends in these bytes (before their beginning: below 0), and where it says that it starts."""
-    at = len(end)
+    at, last = len(end), None
     while (at := end.rfind(b"PK\x05\x06", max(0, len(end) - _END_BYTES), at)) >= 0:
         if at + 22 > len(end):
             continue
         length, recorded_at, comment = struct.unpack_from("<IIH", end, at + 12)
-        if at + 22 + comment <= len(end):  # else the mark stands in a comment
-            return _with_zip64(end, at, length, recorded_at)
-    return None
+        if at + 22 + comment > len(end):  # the mark stands in a comment
+            continue
+        found = _with_zip64(end, at, length, recorded_at)
+        if found[0] < 0 or end[found[0] : found[0] + 4] == b"PK\x01\x02":
+            return found
+        last = last or found
+    return last
 
 
 def _with_zip64(end: bytes, at: int, length: int, recorded_at: int) -> tuple[int, int, int]:
