@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Final
 
 PROGRAM: Final = "dialog360"
-ABOUT: Final = "WhatsApp media at 360dialog: the ledger, and what may be wrong."
+ABOUT: Final = "WhatsApp media at 360dialog: files, the ledger, and what may be wrong."
 _EXIT_CODES: Final = "Exit status: 0 all is well, 1 problems were found, 2 not a command."
 
 
@@ -104,6 +104,15 @@ COMMANDS: Final[tuple[Command | Group, ...]] = (
                     _option("--overwrite", action="store_true", help="replace what stands at --to"),
                 ),
             ),
+        ),
+    ),
+    Command(
+        "check",
+        "judge files by their content, as an upload would, without sending anything",
+        "files:check",
+        (
+            _option("--json", action="store_true", help="print one JSON object a line, one for each file"),
+            _option("files", nargs="+", metavar="FILE", help="a path or an object storage URI"),
         ),
     ),
     Command(
