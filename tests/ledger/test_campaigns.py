@@ -321,7 +321,9 @@ def test_what_a_later_plan_wants_just_now_is_not_let_go(campaigns, ledger, store
 
 def test_jobs_that_plan_the_same_files_in_opposite_order_do_not_wait_for_each_other(store, ledger):
     """For two campaigns; neither sees a ledger that is away, and a third reads no file again."""
-    files = {f"s3://b/{i}": StampedSource(b"%PDF-1.7\n" + bytes([i]) + b"\nstartxref\n0\n%%EOF\n", f"{i}.pdf") for i in range(200)}
+    files = {
+        f"s3://b/{i}": StampedSource(b"%PDF-1.7\n" + bytes([i]) + b"\nstartxref\n0\n%%EOF\n", f"{i}.pdf") for i in range(200)
+    }
     for uri, source in files.items():
         source.uri = uri
     number = PlanChannel("one", ledger.identity.channel_id)

@@ -210,7 +210,9 @@ def test_deferrable_it_looks_again_after_its_interval_and_ends_with_its_timeout(
         made.execute({})
     assert isinstance(caught.value.trigger, DateTimeTrigger)
     assert timedelta(seconds=89) < caught.value.trigger.moment - before < timedelta(seconds=120)
-    assert timedelta(seconds=870) < caught.value.timeout <= timedelta(seconds=900), "a last look comes before Airflow's own timeout"
+    assert timedelta(seconds=870) < caught.value.timeout <= timedelta(seconds=900), (
+        "a last look comes before Airflow's own timeout"
+    )
     kwargs = json.loads(json.dumps(caught.value.kwargs)) | {"event": {}}
     with pytest.raises(TaskDeferred) as again:
         made.resume_execution(caught.value.method_name, kwargs, {})
