@@ -289,7 +289,8 @@ class InboundTypeRefusedError(CallError):
     def __init__(self, *, label: str) -> None:
         self.label = _quoted(label, 120)
         super().__init__(
-            f"A received file was not stored: it is {self.label}, and only the types that WhatsApp lists for media are archived."
+            f"A received file was not stored: it is {self.label}, and only the types that WhatsApp lists for media are archived. "
+            "Name its type in also_accept, if customers may send such files."
         )
 
 

@@ -59,6 +59,8 @@ _LAST_WORDS_S: Final = 3.0
 _REFUSED_IN_A_ROW: Final = 3
 # The file may come next time.
 _PASSING: Final = (ServerError, InterruptedExchangeError, AnswerUnreadableError)
+# A webhook's URL does not work; its id may.
+_URL_FAILED: Final = (MediaUrlExpiredError, AccessRefusedError, RequestRefusedError, DownloadCorruptError, *_PASSING)
 
 
 @dataclass
@@ -86,11 +88,11 @@ class Archiver:
     _not_deleted: int = field(default=0, init=False)
     _told_at: float = field(default_factory=time.monotonic, init=False)
 
-    def archive(self, number: int, calls: Calls) -> int:
+    def archive(self, run_id: int, calls: Calls) -> int:
         """Bring everything that may be asked for now.
 
         Args:
-            number: of the run, which its rows name. calls: for looking and taking.
+            run_id: of the run, which its rows name. calls: for looking and taking.
 
         Returns:
             How many copies at 360dialog could not be deleted; they end by themselves.
@@ -101,13 +103,13 @@ class Archiver:
             Dialog360Error: what stopped the channel. Whatever is not archived is still pending.
         """
         calls.patiently(calls.ledger.check_usable)
-        calls.patiently(lambda: calls.ledger.inbound.expire(number))
+        calls.patiently(lambda: calls.ledger.inbound.expire(run_id))
         under_way: dict[Future[bool], PendingMedia] = {}
         pool = ThreadPoolExecutor(_HANDS, thread_name_prefix="archive")
         try:
             while not self.stop.is_set():
                 while len(under_way) < _HANDS and (item := self._take(calls)) is not None:
-                    under_way[pool.submit(self._one, item, number)] = item
+                    under_way[pool.submit(self._one, item, run_id)] = item
                 if not under_way:
                     break
                 wait(list(under_way), timeout=0.2, return_when=FIRST_COMPLETED)
@@ -123,7 +125,7 @@ class Archiver:
             raise self._fatal
         if self.stop.is_set():
             raise StoppedError(operation="archive")
-        calls.patiently(lambda: calls.ledger.inbound.expire(number))
+        calls.patiently(lambda: calls.ledger.inbound.expire(run_id))
         return self._not_deleted
 
     def _take(self, calls: Calls) -> PendingMedia | None:
@@ -139,8 +141,8 @@ class Archiver:
             self._probed = True
         return item
 
-    def _one(self, item: PendingMedia, number: int) -> bool:
-        return self.run(lambda calls: _Errand(self, item, number, calls).run())
+    def _one(self, item: PendingMedia, run_id: int) -> bool:
+        return self.run(lambda calls: _Errand(self, item, run_id, calls).run())
 
     def _read_done(self, under_way: dict[Future[bool], PendingMedia], calls: Calls) -> None:
         for future in [each for each in under_way if each.done()]:
@@ -177,8 +179,8 @@ class Archiver:
 class _Errand:
     """One file's way."""
 
-    def __init__(self, means: Archiver, item: PendingMedia, number: int, calls: Calls) -> None:
-        self._means, self._item, self._number, self._calls = means, item, number, calls
+    def __init__(self, means: Archiver, item: PendingMedia, run_id: int, calls: Calls) -> None:
+        self._means, self._item, self._run_id, self._calls = means, item, run_id, calls
         self._inbound = calls.ledger.inbound
         self._place = Place(means.folder, item, calls.ledger.identity.phone_number_id, also_accept=means.also_accept)
 
@@ -211,7 +213,7 @@ class _Errand:
             return True
         if outcome is None or isinstance(outcome, DownloadedMedia):
             return outcome is not None
-        if not isinstance(outcome, (MediaUrlExpiredError, AccessRefusedError, DownloadCorruptError, *_PASSING)):
+        if not isinstance(outcome, _URL_FAILED):
             raise outcome
         log.info("the webhook's URL of media id %s does not work, its id will be asked: %s", item.media_id, outcome)
         self._calls.patiently(lambda: self._inbound.url_failed(item))  # so that a batch never fails more often than rows are out
@@ -248,7 +250,7 @@ class _Errand:
         item, measured = self._item, kept.measured
         if self._means.write_metadata:
             self._write_metadata(kept)
-        settle = partial(self._inbound.archive, item, self._number, uri=kept.uri, mime_type=kept.mime_type)
+        settle = partial(self._inbound.archive, item, self._run_id, uri=kept.uri, mime_type=kept.mime_type)
         if not self._calls.patiently(partial(settle, sha256=measured.sha256, size_bytes=measured.size_bytes)):
             log.info("media id %s was archived by somebody else meanwhile, under the same name", item.media_id)
             return True
@@ -274,11 +276,11 @@ class _Errand:
 
     def _lose(self, reason: Loss, error: Dialog360Error, *, failed: bool = False) -> None:
         log.warning("media id %s is lost (%s): %s", self._item.media_id, reason, _words(error))
-        self._calls.patiently(lambda: self._inbound.lose(self._item, self._number, reason, _words(error), failed=failed))
+        self._calls.patiently(lambda: self._inbound.lose(self._item, self._run_id, reason, _words(error), failed=failed))
 
     def _fail(self, error: Dialog360Error, reason: Loss | None) -> None:
         log.warning("media id %s could not be archived this time: %s", self._item.media_id, _words(error))
-        self._calls.patiently(lambda: self._inbound.fail(self._item, _words(error), run=self._number, reason=reason))
+        self._calls.patiently(lambda: self._inbound.fail(self._item, _words(error), run=self._run_id, reason=reason))
 
 
 def _words(error: Dialog360Error) -> str:
@@ -306,14 +308,14 @@ def _describe(item: PendingMedia, webhook: InboundMedia | None) -> dict[str, Any
     }
 
 
-def write_report(folder: Folder, number: int, calls: Calls) -> str | None:
+def write_report(folder: Folder, run_id: int, calls: Calls) -> str | None:
     """One line of JSON for each file that a run has lost; its URI, or None where it lost none.
 
     Args:
-        folder: of the archive. number: of the run. calls: the channel.
+        folder: of the archive. run_id: of the run. calls: the channel.
     """
     inbound = calls.ledger.inbound
-    page = calls.patiently(partial(inbound.lost_in, number))
+    page = calls.patiently(partial(inbound.lost_in, run_id))
     if not page:
         return None
 
@@ -321,10 +323,10 @@ def write_report(folder: Folder, number: int, calls: Calls) -> str | None:
         rows = page
         while rows:
             yield from map(_report_line, rows)
-            rows = calls.patiently(partial(inbound.lost_in, number, after=rows[-1].row))
+            rows = calls.patiently(partial(inbound.lost_in, run_id, after=rows[-1].row))
 
-    began_at = datetime.fromtimestamp(calls.patiently(partial(inbound.began_at, number)), UTC)
-    name = f"{calls.ledger.identity.phone_number_id}/lost/{began_at:%Y-%m-%d}-run-{number}.jsonl"
+    began_at = datetime.fromtimestamp(calls.patiently(partial(inbound.began_at, run_id)), UTC)
+    name = f"{calls.ledger.identity.phone_number_id}/lost/{began_at:%Y-%m-%d}-run-{run_id}.jsonl"
     return write_text(folder, name, lines())
 
 

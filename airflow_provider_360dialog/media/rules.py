@@ -1,6 +1,6 @@
 """From the facts of a file to its verdict: pure functions, one per question, every finding at once.
 
-A further inspection (codecs, colour depth, picture size) adds its facts to `Facts` and one more function to `_QUESTIONS`.
+What is inside of a file has its own questions: `looks` says whose. A further one about the whole goes into `_QUESTIONS`.
 """
 
 from __future__ import annotations

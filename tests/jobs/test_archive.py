@@ -1073,3 +1073,13 @@ def test_a_batch_under_suspicion_is_cleared_by_one_that_answers(desk):
         outcome = desk.archive(path)
     assert outcome.standing.pending == 0
     assert desk.archived_ids() == {id_of(each) for each in genuine}
+
+
+def test_a_webhooks_url_that_is_refused_in_an_unknown_way_is_a_url_that_failed(desk):
+    """It is not tried again, its row is free, and the id is asked."""
+    path = desk.land("a.jsonl", desk.receive())
+    desk.number.arm("error", operation="download", status=418, times=1)
+    outcome = desk.archive(path)
+    assert (outcome.error, outcome.counts.archived) == (None, 1)
+    assert desk.leases() == []
+    assert desk.sent() == (1, 2)
