@@ -1058,6 +1058,18 @@ def test_of_a_forged_batch_one_request_an_hour_is_made_afterwards(with_urls, des
     assert len(desk.archived_ids()) == 55
 
 
+def test_of_a_suspect_the_id_is_asked_though_it_brings_a_url(desk):
+    """One request settles it; a URL that fails would leave it where it was. The first two have lost their URLs already."""
+    forge_a_thousand(desk, with_urls=True)
+    desk.archive(desk.landing)
+    before, lost = desk.sent(), reasons(desk).count(("lost", "gone"))
+    for _ in range(4):
+        desk.clock.advance(HOUR_S + 60)
+        desk.archive(desk.landing)
+    assert [now - then for now, then in zip(desk.sent(), before, strict=True)] == [4, 0]
+    assert reasons(desk).count(("lost", "gone")) == lost + 4
+
+
 def test_a_batch_under_suspicion_is_cleared_by_one_that_answers(desk):
     """Who made it up could not have known an id that answers."""
     made = desk.forge_many(3)

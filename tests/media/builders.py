@@ -74,6 +74,20 @@ def sticker() -> bytes:
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
+def animation(frames: int, size_bytes: int) -> bytes:
+    """A WebP with the flag of an animation and so many frames of 512 x 512 pixels; filled up with a chunk that nobody reads."""
+
+    def part(kind: bytes, content: bytes) -> bytes:
+        return kind + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)
+
+    side = (511).to_bytes(3, "little")
+    picture = part(b"VP8 ", b"\x10\0\0\x9d\x01\x2a" + struct.pack("<HH", 512, 512) + bytes(8))
+    frame = part(b"ANMF", bytes(6) + side + side + bytes(4) + picture)
+    body = b"WEBP" + part(b"VP8X", b"\x12\0\0\0" + side + side) + part(b"ANIM", bytes(6)) + frame * frames
+    body += part(b"JUNK", bytes(size_bytes - len(body) - 16))
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
 def film(brand: bytes, *tracks: str) -> bytes:
     """With tracks that WhatsApp takes: ``MAIN`` (H.264) and ``AAC``."""
     from tests.media import film_builders

@@ -69,6 +69,12 @@ def test_the_samples_are_all_judged_here_and_small():
     assert sum(file.stat().st_size for file in files) < 600_000
 
 
+@pytest.mark.parametrize(("frames", "expected"), [(1, ["sticker_too_large"]), (2, [])])
+def test_what_moves_is_told_by_its_frames_and_not_by_its_flag(frames, expected):
+    """200 kB are too much for a still sticker, also for one that calls itself an animation."""
+    assert codes(inspect(b.MemorySource(b.animation(frames, 200_000), "a.webp"))) == expected
+
+
 def test_the_given_name_replaces_the_sources_own():
     assert inspect(b.MemorySource(b.PNG, "tmp3f9.jpg"), filename="chart.png").filename == "chart.png"
 
