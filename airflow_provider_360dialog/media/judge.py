@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_360dialog.media.content import Content
     from airflow_provider_360dialog.media.looks import Look
+    from airflow_provider_360dialog.media.walks import Walk
     from airflow_provider_360dialog.ports import Source, Verdict
 
 BLOCK_BYTES = 256 * 1024
@@ -93,7 +94,7 @@ def _read(source: Source) -> tuple[Sample, str, Look | None]:
 
 def _read_all(handle: BinaryIO, *, with_look: bool) -> tuple[Sample, str, Look | None]:
     head = _read_head(handle)
-    walk = walk_for(read_content(Sample(head, len(head) + 1)).mime_type) if with_look and head else None
+    walk = _walk_by(head) if with_look and head else None
     passing = None if walk is None else Passing(walk)
     if passing is not None:
         passing.feed(head)
@@ -112,6 +113,12 @@ def _read_all(handle: BinaryIO, *, with_look: bool) -> tuple[Sample, str, Look |
     whole = size_bytes <= LARGEST_MAX_BYTES
     sample = Sample(head=head, size_bytes=size_bytes, tail=bytes(tail or b""))
     return sample, digest.hexdigest() if whole else "", passing.end() if passing is not None and whole else None
+
+
+def _walk_by(head: bytes) -> Walk | None:
+    """The walk for what a file seems to be by its first bytes; how long it is, nobody knows yet."""
+    size_bytes = len(head) if len(head) < HEAD_BYTES else LARGEST_MAX_BYTES
+    return walk_for(read_content(Sample(head, size_bytes)).mime_type)
 
 
 def _read_head(handle: BinaryIO) -> bytes:
