@@ -13,6 +13,7 @@ The branches say what the caller can do; the leaves say what happened::
     |   |-- ValidityOutOfReachError  no upload lives as long as was asked for
     |   |-- CampaignUnknownError    a campaign that was never planned
     |   |-- TooManyRejectsError     more items were rejected than a campaign may lose
+    |   |-- TooManyUnfitFilesError  more files cannot be sent than a check or a preparation allows
     |   |-- MediaReferencedError    a live campaign needs the id that was to be deleted
     |   |-- CleanupPlanRefusedError  a clean-up's plan is not one that may be carried out here
     |   |-- CleanupTooLargeError    a clean-up's plan names more ids than max_delete allows
@@ -22,6 +23,7 @@ The branches say what the caller can do; the leaves say what happened::
     |   `-- InboundTypeRefusedError  a received file is of no type that is archived
     |-- SetupError                  mend the connection; retrying cannot help
     |   |-- ConnectionInvalidError  a field of the Airflow connection is wrong
+    |   |-- MediaToolsMissingError  pictures are to be prepared, and Pillow is not installed
     |   |-- KeyRefusedError         401: the API key is not, or no longer, valid
     |   |-- AccessRefusedError      403: the number or the account may not do this
     |   |-- RedirectRefusedError    the host wants us elsewhere; the key stays home
@@ -39,6 +41,7 @@ The branches say what the caller can do; the leaves say what happened::
     |   |-- ServerError             5xx
     |   |-- AnswerUnreadableError   a success that cannot be read
     |   |-- SourceChangedError      the file changed since it was judged
+    |   |-- WorkerUnavailableError  no process could be started to decode files in
     |   |-- LedgerUnavailableError  the ledger cannot be reached: nothing was sent
     |   |-- CampaignIncompleteError items of a campaign have no id yet
     |   |-- StorageFailedError      disk or object storage failed in a way that may pass
@@ -163,6 +166,23 @@ class TooManyRejectsError(CallError):
         super().__init__(
             f"{rejected} of {items} items of campaign {self.campaign!r} were rejected, more than the share of "
             f"{max_reject_ratio:g} that max_reject_ratio allows. {where}; mend them, or raise max_reject_ratio."
+        )
+
+
+class TooManyUnfitFilesError(CallError):
+    """More of the files that were looked at cannot be sent than is allowed.
+
+    Attributes:
+        unfit, files: how many of how many. max_reject_ratio: how many of all may be unfit, 0 to 1.
+        report_uri: where each one stands with its reasons; None where that was not written.
+    """
+
+    def __init__(self, *, unfit: int, files: int, max_reject_ratio: float, report_uri: str | None) -> None:
+        self.unfit, self.files, self.max_reject_ratio, self.report_uri = unfit, files, max_reject_ratio, report_uri
+        where = f"The reasons and remedies are in {report_uri}" if report_uri else "The codes of the reasons are in the log"
+        super().__init__(
+            f"{unfit} of {files} files cannot be sent, more than the share of {max_reject_ratio:g} that max_reject_ratio allows. "
+            f"{where}; mend them, or raise max_reject_ratio."
         )
 
 
@@ -307,6 +327,17 @@ class ConnectionInvalidError(SetupError):
     def __init__(self, *, conn_id: str, field: str, reason: str) -> None:
         self.conn_id, self.field, self.reason = conn_id, field, reason
         super().__init__(f"Connection {conn_id!r}, field {field!r}: {reason}")
+
+
+class MediaToolsMissingError(SetupError):
+    """A picture has to be decoded, and the library for it is not installed. ``tool``: its name."""
+
+    def __init__(self, *, tool: str) -> None:
+        self.tool = tool
+        super().__init__(
+            f"Pictures are prepared with {tool}, which is not installed where this task runs. Install it there: "
+            "pip install 'airflow-provider-360dialog[media]'."
+        )
 
 
 class KeyRefusedError(SetupError):
@@ -512,6 +543,16 @@ class SourceChangedError(TransientError):
         super().__init__(
             f"{self.uri!r} has changed since it was judged: its bytes are not those that are meant, "
             "so no media id of them is used."
+        )
+
+
+class WorkerUnavailableError(TransientError):
+    """No worker process could be started to decode files in. ``reason``."""
+
+    def __init__(self, *, reason: str) -> None:
+        self.reason = _quoted(reason)
+        super().__init__(
+            f"No worker process could be started to decode files in: {self.reason}. Check the memory of where this task runs."
         )
 
 

@@ -7,9 +7,9 @@ them from memory.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, Self, TypeAlias
 
 from airflow_provider_360dialog.exceptions import MediaUrlHiddenError
 
@@ -79,18 +79,26 @@ def _hidden_url(host: str) -> MediaUrl:
 class Record(dict[str, Any]):
     """Base of the hook's results: attributes for code, and at the same time the plain dict that Airflow stores.
 
-    As a mapping it holds the same fields in JSON-safe form: instants as ISO 8601 text, no media URL. So a ``@task`` can return
-    a record, and the next task finds a plain dict in XCom.
+    As a mapping it holds the same fields in JSON-safe form: instants as ISO 8601 text, a receipt as a dictionary, no media URL.
+    So a ``@task`` can return a record, and the next task finds a plain dict in XCom.
     """
 
     def __post_init__(self) -> None:
         for each in fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
             value = getattr(self, each.name)
             if not isinstance(value, MediaUrl):
-                self[each.name] = value.isoformat() if isinstance(value, datetime) else value
+                self[each.name] = _json_safe(value)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), tuple(getattr(self, each.name) for each in fields(self))  # type: ignore[arg-type]
+
+
+def _json_safe(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Receipt):
+        return asdict(value) | {"changes": [asdict(change) for change in value.changes]}
+    return value
 
 
 @dataclass(frozen=True)
@@ -105,6 +113,7 @@ class UploadedMedia(Record):
         uploaded_at: aware UTC instant of the answer.
         safe_until: aware UTC instant until which the id is promised to work (upload + 30 days - 24 h margin).
         reused: True where an earlier upload answered and nothing was sent.
+        receipt: what was changed before; None where nothing was.
     """
 
     media_id: str
@@ -114,6 +123,7 @@ class UploadedMedia(Record):
     uploaded_at: datetime
     safe_until: datetime
     reused: bool
+    receipt: Receipt | None = None
 
 
 @dataclass(frozen=True)
@@ -184,6 +194,60 @@ class Problem:
 
 
 @dataclass(frozen=True)
+class Change:
+    """One thing that a preparation did.
+
+    Attributes:
+        code: stable, lower_snake_case. message: what was done, one sentence.
+    """
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A picture before or after its preparation.
+
+    Attributes:
+        sha256: lowercase hex of all bytes. size_bytes: their number.
+        width, height: pixels, as stored.
+        quality: of a JPEG or of a lossy WebP that was made here, 1 to 100 as libjpeg counts; None where that is not known.
+    """
+
+    sha256: str
+    mime_type: str
+    size_bytes: int
+    width: int
+    height: int
+    quality: int | None
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What a preparation did to one picture.
+
+    Attributes:
+        changes: at least one. before, after: the source, and what is sent in its place.
+        recipe: id of the rules by which it was prepared. encodes: how often pixels were encoded; 0 where they were not touched.
+        uri: where the prepared file is; None where it was kept for one upload only.
+    """
+
+    changes: tuple[Change, ...]
+    before: Shape
+    after: Shape
+    recipe: str
+    encodes: int
+    uri: str | None = None
+
+    @classmethod
+    def from_facts(cls, facts: dict[str, Any]) -> Self:
+        """A receipt from what ``dataclasses.asdict`` made of it, also after it was JSON."""
+        changes = tuple(Change(**each) for each in facts["changes"])
+        return cls(**{**facts, "changes": changes, "before": Shape(**facts["before"]), "after": Shape(**facts["after"])})
+
+
+@dataclass(frozen=True)
 class Verdict:
     """The judgement of one file.
 
@@ -193,6 +257,7 @@ class Verdict:
         filename: the safe ASCII name to send, with the right extension.
         size_bytes: bytes read. sha256: lowercase hex of all bytes; empty where reading stopped at the size limit.
         problems: all findings, errors first.
+        receipt: where the file was prepared; all the rest then speaks of the prepared bytes. None where nothing had to change.
     """
 
     kind: Kind | None
@@ -201,6 +266,7 @@ class Verdict:
     size_bytes: int
     sha256: str
     problems: tuple[Problem, ...] = ()
+    receipt: Receipt | None = None
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -211,6 +277,12 @@ class Verdict:
     def ok(self) -> bool:
         """True where nothing forbids an upload."""
         return not self.errors
+
+    @classmethod
+    def from_facts(cls, facts: dict[str, Any]) -> Self:
+        """A verdict from what ``dataclasses.asdict`` made of it, also after it was JSON."""
+        problems, receipt = tuple(Problem(**each) for each in facts["problems"]), facts.get("receipt")
+        return cls(**{**facts, "problems": problems, "receipt": receipt and Receipt.from_facts(receipt)})
 
 
 class Source(Protocol):

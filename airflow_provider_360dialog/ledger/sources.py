@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import sqlalchemy as sa
 
 from airflow_provider_360dialog.ledger import schema
-from airflow_provider_360dialog.ports import Problem, Verdict
+from airflow_provider_360dialog.ports import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from airflow_provider_360dialog.ledger.store import Store
 
 _source = schema.source
-_JUDGEMENT: Final = 2
+_JUDGEMENT: Final = 3
 """Raised whenever files are judged by other rules, so that every file is judged anew."""
 
 
@@ -38,7 +38,7 @@ class Sources:
         which = {"b_question": _question(uri, said), "b_stamp": stamp}
         with self._store.read() as db:
             found = db.scalar(self._store.statements.recall, which)
-        return None if found is None else _verdict(found)
+        return None if found is None else Verdict.from_facts(json.loads(found))
 
     def remember(self, uri: str, stamp: str, verdict: Verdict, **said: str | None) -> None:
         """Put a verdict on record; the file's last one is replaced."""
@@ -53,7 +53,7 @@ class Sources:
         with self._store.read() as db:
             found = {(row.question, row.stamp): row.verdict for row in db.execute(query)}
         texts = [found.get((question, stamp)) for question, (_, stamp, _) in zip(questions, asked, strict=True)]
-        return [None if text is None else _verdict(text) for text in texts]
+        return [None if text is None else Verdict.from_facts(json.loads(text)) for text in texts]
 
     def remember_many(self, known: Sequence[tuple[str, str, dict[str, str | None], Verdict]]) -> None:
         """`remember` for many files in one transaction."""
@@ -75,9 +75,3 @@ def _question(uri: str, said: dict[str, str | None]) -> str:
     """One key for a file and what is said of it; hashed, for paths are long and may name customers."""
     asked = json.dumps([_JUDGEMENT, uri, sorted(said.items())])
     return hashlib.sha256(asked.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _verdict(text: str) -> Verdict:
-    facts = json.loads(text)
-    problems = tuple(Problem(**problem) for problem in facts.pop("problems"))
-    return Verdict(**facts, problems=problems)

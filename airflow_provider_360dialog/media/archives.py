@@ -51,9 +51,10 @@ def read_zip(sample: Sample) -> Content:
     names = set(_part_names(sample.tail or sample.head))
     if not names:
         return _BROKEN_ZIP
-    if "[Content_Types].xml" in names:
+    lower_names = {name.lower() for name in names}  # in Office files, names of parts differ by more than case (ECMA-376-2)
+    if "[content_types].xml" in lower_names:
         for folder, content, word in _OFFICE:
-            parts = [name for name in names if name.startswith(folder)]
+            parts = [name for name in lower_names if name.startswith(folder)]
             if parts:
                 return _without_macros(parts, folder, content, word)
     if "mimetype" in names:
@@ -62,7 +63,7 @@ def read_zip(sample: Sample) -> Content:
 
 
 def _without_macros(parts: list[str], folder: str, content: Content, word: str) -> Content:
-    if f"{folder}vbaProject.bin" in parts:
+    if f"{folder}vbaproject.bin" in parts:
         mime_type = f"application/vnd.ms-{word}.macroenabled.12"
         return Content(mime_type, "an Office file with macros", "Save it without macros, or export it as PDF.")
     if "xl/workbook.bin" in parts:

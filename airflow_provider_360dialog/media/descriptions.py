@@ -75,6 +75,7 @@ _SOUND_OBJECTS = {
 _IN_MPEG_4_AUDIO = {32: "MP1", 33: "MP2", 34: "MP3", 36: "MPEG-4 ALS", 37: "MPEG-4 SLS", 38: "MPEG-4 SLS", 42: "xHE-AAC"}
 _AAC_TYPES = frozenset({1, 2, 3, 4, 5, 6, 17, 19, 20, 22, 23, 29, 39})  # Main, LC, SSR, LTP, HE, scalable, ER variants, HEv2, ELD
 _WITH_SAMPLING = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})  # H.264, 7.3.2.1.1
+_PROFILES = frozenset(bytes([profile]) for profile in (66, 77, 88, *_WITH_SAMPLING))
 _SAMPLINGS = {0: "4:0:0", 1: "4:2:0", 2: "4:2:2", 3: "4:4:4"}
 
 
@@ -146,7 +147,10 @@ def read_picture(kind: bytes, entry: bytes) -> Codec:
         object_type = _read_esds(_child(entry, 78, b"esds"))[0]
         return Codec(_VIDEO_OBJECTS.get(object_type) or _unknown(kind, object_type), **size)
     name = _VIDEO_CODECS.get(kind) or _unknown(kind)
-    return Codec(name, **size, **(_read_avcc(_child(entry, 78, b"avcC")) if name == "H.264" else {}))
+    if name != "H.264":
+        return Codec(name, **size)
+    avcc = _child(entry, 78, b"avcC")
+    return Codec(name, **size, **_read_avcc(avcc)) if _is_avcc(avcc) else Codec(UNREADABLE, **size)
 
 
 def read_sound(kind: bytes, entry: bytes) -> Codec:
@@ -202,6 +206,14 @@ def _descriptor(data: bytes, tag: int) -> bytes:
         if byte < 0x80:
             return data[at + 1 : at + 1 + length]
     return b""
+
+
+def _is_avcc(avcc: bytes) -> bool:
+    """Version 1 and a profile that H.264 knows, by the first parameter set where there is one."""
+    if len(avcc) < 6 or avcc[0] != 1:
+        return False
+    sps = avcc[8:10] if avcc[5] & 31 else b""
+    return (sps[1:] if sps and sps[0] & 31 == 7 else avcc[1:2]) in _PROFILES
 
 
 def _read_avcc(avcc: bytes) -> dict[str, Any]:

@@ -37,6 +37,14 @@ class Measured:
     sha256: str
 
 
+@dataclass(frozen=True)
+class Examined:
+    """A verdict, and what was seen inside of the file; None where nothing was looked at."""
+
+    verdict: Verdict
+    look: Look | None
+
+
 def measure(handle: BinaryIO) -> Measured:
     """What a file is, by its bytes alone: one pass from where the handle stands to its end, in flat memory."""
     sample, sha256, _ = _read_all(handle, with_look=False)
@@ -64,23 +72,33 @@ def inspect(
     Raises:
         SourceUnreadableError, StorageFailedError: the source cannot be read. A bad file is not an exception but a verdict.
     """
+    return examine(source, mime_type=mime_type, filename=filename, kind=kind).verdict
+
+
+def examine(
+    source: Source,
+    *,
+    mime_type: str | None = None,
+    filename: str | None = None,
+    kind: str | None = None,
+) -> Examined:
+    """`inspect`, with what was seen inside."""
     try:
         sample, sha256, walked = _read(source)
     except OSError as error:
         raise source_error(source.uri, error) from error
     content = read_content(sample) if sample.head else None
-    whole = bool(sha256) and content is not None
-    return decide(
-        Facts(
-            name=filename or source.name,
-            size_bytes=sample.size_bytes,
-            sha256=sha256,
-            content=content,
-            mime_type=mime_type,
-            kind=kind,
-            look=look_at(sample, content.mime_type, walked) if whole and content else None,
-        )
+    look = look_at(sample, content.mime_type, walked) if sha256 and content is not None else None
+    facts = Facts(
+        name=filename or source.name,
+        size_bytes=sample.size_bytes,
+        sha256=sha256,
+        content=content,
+        mime_type=mime_type,
+        kind=kind,
+        look=look,
     )
+    return Examined(decide(facts), look)
 
 
 def _read(source: Source) -> tuple[Sample, str, Look | None]:

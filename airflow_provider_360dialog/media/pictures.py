@@ -12,6 +12,18 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
+from airflow_provider_360dialog.media.metadata import (
+    EXIF,
+    LONGEST_KEYWORD_BYTES,
+    TEXT_KINDS,
+    XMP,
+    XMP_EXTENSION,
+    Xmp,
+    is_metadata_text,
+    read_exif,
+    read_tags,
+    text_has_position,
+)
 from airflow_provider_360dialog.media.walks import LARGEST_RANGE_BYTES, Range
 
 Colours: TypeAlias = Literal["", "rgb", "rgba", "grey", "palette", "cmyk"]
@@ -39,7 +51,7 @@ class Picture:
         transparent: whether it says that it has an alpha channel or a transparent colour.
         pictures: how many a multi-picture JPEG (MPO) lists.
         gain_map: whether the pictures behind the first only make it brighter on some screens (Ultra HDR).
-        located: whether EXIF holds a position, or says that it lies where nobody looked.
+        located: whether EXIF or XMP holds a position, or may hold it where nobody looked.
         flaw: the first that was found; what stands behind it was not looked at.
     """
 
@@ -122,6 +134,14 @@ def _corrupt(words: str) -> _FlawFound:
     return _FlawFound("image_corrupt", words)
 
 
+def _note_exif(found: Picture, tiff: bytes) -> None:
+    """Where a picture has several blocks of EXIF, the first that says something holds."""
+    exif = read_exif(tiff)
+    if found.orientation == 1:
+        found.orientation = exif.orientation
+    found.located = found.located or exif.located
+
+
 def _big(piece: bytes) -> int:
     return int.from_bytes(piece, "big")
 
@@ -141,13 +161,12 @@ _JUNK_BYTES: Final = 4096
 _MOST_JUNK: Final = 16  # times _JUNK_BYTES
 _SCAN_BYTES: Final = 64 * 1024
 _COMPONENTS: Final[dict[int, Colours]] = {1: "grey", 3: "rgb", 4: "cmyk"}
-_EXIF: Final = b"Exif\x00\x00"
-_XMP: Final = b"http://ns.adobe.com/xap/1.0/\x00"
+_XMP_EXTENSION_HEAD_BYTES: Final = len(XMP_EXTENSION) + 40  # behind its name: whose extension, how long, which part of it
 _PICTURES_TAG: Final = 0xB001
 
 
 def _jpeg(found: Picture) -> _Part:
-    at = 2
+    at, xmp = 2, Xmp()
     for _ in range(_MOST_PARTS):
         at, kind = yield from _next_marker(at)
         if kind in _ALONE:
@@ -164,7 +183,7 @@ def _jpeg(found: Picture) -> _Part:
         if kind in _SOF:
             _read_frame(found, length, (yield from _exactly(at + 2, 6)))
         elif kind in {_APP1, _APP2}:
-            _read_application(found, kind, (yield Range(at + 2, length - 2)))
+            _read_application(found, kind, (yield Range(at + 2, length - 2)), xmp)
         at += length
     raise _corrupt(f"has more than {_MOST_PARTS:,} segments")
 
@@ -196,13 +215,16 @@ def _refuse_nothing(found: Picture) -> None:
         raise _corrupt("has a side of 0 pixels")
 
 
-def _read_application(found: Picture, kind: int, content: bytes) -> None:
-    if kind == _APP1 and content.startswith(_EXIF):
-        _read_exif(found, content.removeprefix(_EXIF))
-    elif kind == _APP1 and content.startswith(_XMP):
+def _read_application(found: Picture, kind: int, content: bytes, xmp: Xmp) -> None:
+    if kind == _APP1 and content.startswith(EXIF):
+        _note_exif(found, content.removeprefix(EXIF))
+    elif kind == _APP1 and content.startswith(XMP):
         found.gain_map = found.gain_map or b"hdrgm:Version=" in content
+        found.located = found.located or xmp.has_position(content)
+    elif kind == _APP1 and content.startswith(XMP_EXTENSION):
+        found.located = found.located or xmp.has_position(content[_XMP_EXTENSION_HEAD_BYTES:])
     elif kind == _APP2 and content.startswith(b"MPF\x00"):
-        found.pictures = max(found.pictures, _read_tags(content[4:]).get(_PICTURES_TAG, 1))
+        found.pictures = max(found.pictures, read_tags(content[4:]).get(_PICTURES_TAG, 1))
 
 
 def _find_end(at: int) -> _Part:
@@ -265,7 +287,9 @@ def _read_chunk(found: Picture, kind: bytes, at: int, length: int, seen: set[byt
     if kind == b"IDAT" and found.colours == "palette" and b"PLTE" not in seen:
         raise _corrupt("has no palette in front of its picture")
     if kind == b"eXIf":
-        _read_exif(found, (yield Range(at, min(length, LARGEST_RANGE_BYTES))))
+        _note_exif(found, (yield Range(at, min(length, LARGEST_RANGE_BYTES))))
+    elif kind in TEXT_KINDS:
+        yield from _read_text(found, kind, at, length)
     elif b"IDAT" in seen:
         return  # the chunks below count in front of the picture only
     elif kind == b"acTL":
@@ -274,12 +298,23 @@ def _read_chunk(found: Picture, kind: bytes, at: int, length: int, seen: set[byt
         found.transparent = True
 
 
+def _read_text(found: Picture, kind: bytes, at: int, length: int) -> _Part:
+    start = yield Range(at, min(length, LONGEST_KEYWORD_BYTES + 1))
+    if found.located or not is_metadata_text(start):
+        return
+    if length > LARGEST_RANGE_BYTES:
+        found.located = True
+    else:
+        found.located = text_has_position(kind, (yield Range(at, length)))
+
+
 # --- WebP ---------------------------------------------------------------------------------------------------------
 
 _ANIMATION_FLAG, _ALPHA_FLAG = 0x02, 0x10
 _WEBP_PICTURES: Final = frozenset({b"VP8 ", b"VP8L"})
-_WEBP_READ: Final = {b"VP8X": 10, b"VP8 ": 10, b"VP8L": 5, b"ANMF": 16, b"EXIF": LARGEST_RANGE_BYTES}
-"""Chunk -> how many of its first bytes are looked at; all but EXIF have at least these."""
+_WEBP_HEADS: Final = {b"VP8X": 10, b"VP8 ": 10, b"VP8L": 5, b"ANMF": 16}
+_WEBP_READ: Final = {**_WEBP_HEADS, b"EXIF": LARGEST_RANGE_BYTES, b"XMP ": LARGEST_RANGE_BYTES}
+"""Chunk -> how many of its first bytes are looked at; those of `_WEBP_HEADS` have at least these."""
 
 
 @dataclass
@@ -292,6 +327,7 @@ class _Webp:
     alpha: bool = False
     frames: int = 0
     exif: bytes = field(default=b"", repr=False)
+    xmp_located: bool = False
 
     @property
     def moves(self) -> bool:
@@ -300,7 +336,9 @@ class _Webp:
     def add(self, kind: bytes, content: bytes) -> None:
         if kind == b"EXIF":
             self.exif = self.exif or content
-        elif len(content) < _WEBP_READ.get(kind, 0):
+        elif kind == b"XMP ":
+            self.xmp_located = self.xmp_located or len(content) == LARGEST_RANGE_BYTES or Xmp().has_position(content)
+        elif len(content) < _WEBP_HEADS.get(kind, 0):
             raise _corrupt("has a header that is too short")
         elif kind == b"ANMF":
             self.frames += 1
@@ -357,7 +395,8 @@ def _note(found: Picture, webp: _Webp) -> None:
     found.transparent = webp.alpha if webp.flags is None else bool(webp.flags & _ALPHA_FLAG)
     found.colours = "rgba" if found.transparent else "rgb"
     found.frames = max(1, webp.frames) if webp.moves else 1
-    _read_exif(found, webp.exif.removeprefix(_EXIF))
+    _note_exif(found, webp.exif.removeprefix(EXIF))
+    found.located = found.located or webp.xmp_located
 
 
 def _judge(found: Picture, webp: _Webp) -> None:
@@ -367,36 +406,3 @@ def _judge(found: Picture, webp: _Webp) -> None:
     if not webp.moves and webp.picture != (found.width, found.height):
         raise _corrupt("says two sizes of itself")
     _refuse_nothing(found)
-
-
-# --- EXIF ---------------------------------------------------------------------------------------------------------
-
-_ORDERS: Final[dict[bytes, Literal["little", "big"]]] = {b"II*\x00": "little", b"MM\x00*": "big"}
-_ORIENTATION_TAG, _GPS_TAG, _LATITUDE_TAG = 0x0112, 0x8825, 0x0002
-
-
-def _read_exif(found: Picture, tiff: bytes) -> None:
-    """Orientation and position of one block of EXIF; where a picture has several, the first that says something holds."""
-    tags = _read_tags(tiff)
-    turn, gps_at = tags.get(_ORIENTATION_TAG, 1), tags.get(_GPS_TAG)
-    if found.orientation == 1 and 1 <= turn <= 8:
-        found.orientation = turn
-    if gps_at is not None and (gps_at + 2 > len(tiff) or _LATITUDE_TAG in _read_tags(tiff, gps_at)):
-        found.located = True  # a directory that says its version only, as many phones write it, holds no position
-
-
-def _read_tags(tiff: bytes, start: int | None = None) -> dict[int, int]:
-    """Tag -> value of one directory, by default the first; of a value that is no SHORT, what its four bytes would be as LONG.
-
-    Follows nothing, so neither cycles nor counts can make it read more than these bytes once.
-    """
-    order = _ORDERS.get(tiff[:4])
-    if order is None:
-        return {}
-    start = int.from_bytes(tiff[4:8], order) if start is None else start
-    count = int.from_bytes(tiff[start : start + 2], order)
-    tags = {}
-    for at in range(start + 2, min(start + 2 + 12 * count, len(tiff) - 11), 12):
-        length = 2 if int.from_bytes(tiff[at + 2 : at + 4], order) == 3 else 4
-        tags[int.from_bytes(tiff[at : at + 2], order)] = int.from_bytes(tiff[at + 8 : at + 8 + length], order)
-    return tags

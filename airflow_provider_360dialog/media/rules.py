@@ -11,10 +11,13 @@ from airflow_provider_360dialog.media.content import OTHER_TYPES, TEXT_TYPES, TO
 from airflow_provider_360dialog.media.films import Film
 from airflow_provider_360dialog.media.limits import (
     BY_MIME_TYPE,
+    DOCX,
     EXTENSION_SLIPS,
     GENERIC_MIME_TYPES,
     KINDS,
     LARGEST_MAX_BYTES,
+    PPTX,
+    XLSX,
     canonical_mime,
     extension_for,
     kind_of,
@@ -31,6 +34,7 @@ from airflow_provider_360dialog.media.voices import Voice
 from airflow_provider_360dialog.ports import Problem, Verdict
 
 _PLAIN_EXTENSIONS = frozenset({".txt", ".text", ".log"})
+_ZIPPED = frozenset({DOCX, XLSX, PPTX})
 _TEXTS = frozenset({"text/plain", *TEXT_TYPES.values()})
 
 
@@ -162,7 +166,7 @@ def _type_problems(facts: Facts) -> list[Problem]:
         return []
     if content.mime_type is None:
         return [error("type_unknown", f"The content is {content.label}.", content.remedy)]
-    if facts.accepted is None and content.mime_type == "application/zip" and _inner_problems(facts):
+    if facts.accepted is None and _is_broken_archive(facts):
         return []  # a document that is not whole: that is told below
     if facts.accepted is None:
         message = f"The content is {content.label} ({content.mime_type}), which WhatsApp does not accept."
@@ -192,7 +196,10 @@ def _name_problems(facts: Facts) -> list[Problem]:
         return []
     named = type_for_extension(extension) or OTHER_TYPES.get(extension)
     if facts.accepted is None:
-        return [] if named is None or _agree(named, content) else [_extension_disagrees(facts, content)]
+        is_broken_office = named in _ZIPPED and _is_broken_archive(facts)
+        if named is None or is_broken_office or _agree(named, content):
+            return []
+        return [_extension_disagrees(facts, content)]
     if extension in BY_MIME_TYPE[facts.accepted].extensions:
         return []
     right = extension_for(facts.accepted)
@@ -229,6 +236,12 @@ def _inner_problems(facts: Facts) -> list[Problem]:
         return []
     said_plain = facts.declared == "text/plain" or facts.extension in _PLAIN_EXTENSIONS
     return look_problems(facts.look, mime_type=facts.content.mime_type, kind=facts.kind, said_plain=said_plain)
+
+
+def _is_broken_archive(facts: Facts) -> bool:
+    """A zip with an error of its own, which forbids it; a warning, such as that of a password, forbids nothing."""
+    is_zip = facts.content is not None and facts.content.mime_type == "application/zip"
+    return is_zip and any(problem.severity == "error" for problem in _inner_problems(facts))
 
 
 _QUESTIONS = (_size_problems, _type_problems, _mime_problems, _name_problems, _kind_problems, _inner_problems)

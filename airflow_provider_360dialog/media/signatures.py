@@ -21,7 +21,7 @@ from airflow_provider_360dialog.media.content import (
     TO_VIDEO,
     Content,
 )
-from airflow_provider_360dialog.media.sounds import read_frames, read_ogg
+from airflow_provider_360dialog.media.sounds import is_amr_frame, read_frames, read_ogg
 from airflow_provider_360dialog.media.text import read_markup, read_text
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ _PDF_MARK, _PDF_WITHIN_BYTES = b"%PDF-", 1024  # PDF readers accept junk of this
 _MAGIC: tuple[tuple[int, bytes, Content], ...] = (
     (0, b"\xff\xd8\xff", Content("image/jpeg", "a JPEG image")),
     (0, b"\x89PNG\r\n\x1a\n", Content("image/png", "a PNG image")),
-    (0, b"#!AMR\n", Content("audio/amr", "AMR audio")),
     (0, _PDF_MARK, _PDF),
     (0, b"#!AMR-WB\n", Content("audio/amr-wb", "wide-band AMR audio", TO_AUDIO)),
     (0, b"GIF87a", Content("image/gif", "a GIF image", "Save it as JPEG or PNG; if it moves, convert it to MP4.")),
@@ -53,7 +52,11 @@ _MAGIC: tuple[tuple[int, bytes, Content], ...] = (
     (8, b"AIFF", Content("audio/aiff", "AIFF audio", TO_AUDIO)),
     (0, b"caff", Content("audio/x-caf", "a Core Audio file", TO_AUDIO)),
     (0, b"FLV\x01", Content("video/x-flv", "a Flash video", TO_VIDEO)),
-    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", Content("video/x-ms-wmv", "a Windows Media file", TO_VIDEO)),
+    (
+        0,
+        b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",
+        Content("video/x-ms-wmv", "a Windows Media file", TO_VIDEO, compatible=("audio/x-ms-wma",)),
+    ),
     (0, b"\x00\x00\x01\xba", Content("video/mpeg", "an MPEG-1/2 video", TO_VIDEO)),
     (0, b"\x00\x00\x01\xb3", Content("video/mpeg", "an MPEG-1/2 video", TO_VIDEO)),
     (0, b"\x1f\x8b\x08", Content("application/gzip", "a gzip file", TO_PLAIN_FILE)),
@@ -73,8 +76,10 @@ _BMP = Content("image/bmp", "a BMP image", TO_IMAGE)
 _PROGRAM = Content("application/x-msdownload", "a Windows program", NOT_A_FILE_TO_SEND)
 _WEBP = Content("image/webp", "a WebP image")
 _ANIMATED_WEBP = Content("image/webp", "an animated WebP image", animated=True)
+_AMR = Content("audio/amr", "AMR audio")
+_BROKEN_AMR = Content(None, "the mark of AMR without sound behind it", "Export the sound again.")
 _BROKEN_WEBP = Content(None, "a damaged WebP image", "Save the image again.")
-_WEBM = Content("video/webm", "a WebM file", TO_VIDEO)
+_WEBM = Content("video/webm", "a WebM file", TO_VIDEO, compatible=("audio/webm",))
 _MATROSKA = Content("video/x-matroska", "a Matroska video", TO_VIDEO)
 _RIFF = {
     b"WAVE": Content("audio/wav", "WAV audio", TO_AUDIO),
@@ -123,6 +128,8 @@ def _by_structure(head: bytes) -> Content | None:
         return _WEBM if b"webm" in head[:64] else _MATROSKA
     if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:
         return _BMP
+    if head[:6] == b"#!AMR\n":
+        return _AMR if is_amr_frame(head[6:7]) else _BROKEN_AMR
     if head[:2] == b"MZ" and b"\x00" in head[:64]:
         return _PROGRAM
     if len(head) > 376 and head[0] == head[188] == head[376] == 0x47:

@@ -21,8 +21,6 @@ _MP2 = Content("audio/mp2", "MPEG audio of layer II (mp2)", TO_AUDIO)
 _OPUS = Content("audio/ogg", "Ogg/Opus audio")
 NO_SOUND = Content(None, "an ID3 tag without MP3 sound behind it", "Export the sound again.")
 
-SOUNDS = {content.mime_type: content for content in (_MP3, _AAC, _MP2)}
-
 _IN_OGG = ("audio/ogg",)
 _OGG_CODECS = (
     (b"OpusHead", _OPUS),
@@ -44,6 +42,10 @@ _OGG_CODECS = (
 _OTHER_OGG = Content("application/ogg", "an Ogg file of an unknown codec", TO_AUDIO, compatible=_IN_OGG)
 _MAX_PAGES = 16
 
+SOUNDS = {
+    content.mime_type: content for content in (_MP3, _AAC, _MP2, _OPUS, _OTHER_OGG, *(content for _, content in _OGG_CODECS))
+}
+
 _SEARCH_BYTES = 4096  # behind an ID3 tag some writers leave padding before the first frame
 _KBPS_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)  # layer III, MPEG 1
 _KBPS_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)  # layers II and III, MPEG 2 and 2.5
@@ -54,10 +56,13 @@ _LAYER_III, _LAYER_II = 1, 2
 
 def read_ogg(head: bytes) -> Content:
     """The type of a file that begins with ``OggS``, by the first packets of all its streams."""
-    found = [
-        next((content for mark, content in _OGG_CODECS if packet.startswith(mark)), _OTHER_OGG) for packet in _first_packets(head)
-    ]
+    found = [read_ogg_codec(packet) for packet in _first_packets(head)]
     return next((content for content in found if content is not _OPUS), _OPUS) if found else _OTHER_OGG
+
+
+def read_ogg_codec(packet: bytes) -> Content:
+    """What a stream of an Ogg file holds, by the beginning of its first packet."""
+    return next((content for mark, content in _OGG_CODECS if packet.startswith(mark)), _OTHER_OGG)
 
 
 def _first_packets(head: bytes) -> Iterator[bytes]:
@@ -70,6 +75,11 @@ def _first_packets(head: bytes) -> Iterator[bytes]:
         start = at + 27 + page[26]
         yield head[start : start + 8]
         at = start + sum(lengths)
+
+
+def is_amr_frame(header: bytes) -> bool:
+    """Whether a frame of narrow-band AMR begins with this byte (RFC 4867, 5.3)."""
+    return bool(header) and header[0] & 0x83 == 0 and header[0] >> 3 in {*range(9), 15}
 
 
 def read_frames(sample: Sample) -> Content | None:

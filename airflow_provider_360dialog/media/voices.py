@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from airflow_provider_360dialog.media.content import Sample
-from airflow_provider_360dialog.media.sounds import read_frames
+from airflow_provider_360dialog.media.sounds import read_frames, read_ogg_codec
 from airflow_provider_360dialog.media.walks import Range
 
 MAX_UNITS: Final = 2**19
@@ -71,6 +71,7 @@ class _Pages:
     channels: int = 0
     streams: int = 0
     in_heads: bool = True
+    mime_type: str | None = "audio/ogg"  # that of a stream which is not Opus, where there is one
 
     def length_of(self, page: bytes) -> int:
         if page[:4] != b"OggS"[: len(page)] or not page:
@@ -80,6 +81,8 @@ class _Pages:
         start = 27 + page[26]
         if page[5] & _FIRST_PAGE:
             packet = page[start:]
+            if self.mime_type == "audio/ogg" and len(page) >= 8 + start:
+                self.mime_type = read_ogg_codec(packet).mime_type
             if packet[:8] == b"OpusHead" and len(packet) > 9:
                 self.channels = max(self.channels, packet[9])
             self.streams += self.in_heads
@@ -91,7 +94,7 @@ class _Pages:
 def _walk_ogg() -> _Steps:
     pages = _Pages()
     truncated = yield from _follow(0, _PAGE_BYTES, pages.length_of)
-    return Voice("audio/ogg", pages.channels or None, max(1, pages.streams), truncated)
+    return Voice(pages.mime_type, pages.channels or None, max(1, pages.streams), truncated)
 
 
 # --- frames ---------------------------------------------------------------------------------------------------------

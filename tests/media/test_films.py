@@ -304,7 +304,8 @@ def test_the_first_of_two_indexes_counts():
     ],
 )
 def test_a_picture_is_named_by_its_mark(kind, name):
-    assert codec_of(picture(kind)) == Codec(name, width=640, height=360)
+    found = codec_of(picture(kind, avcc(77)))
+    assert (found.name, found.width, found.height) == (name, 640, 360)
 
 
 @pytest.mark.parametrize(
@@ -445,14 +446,14 @@ def test_a_codec_that_cannot_be_read_is_said_so(in_stbl):
 
 
 def test_all_descriptions_of_a_track_are_read():
-    (track,) = facts(mp4(trak(b"vide", stsd(picture(b"avc1"), picture(b"hvc1"))))).tracks
+    (track,) = facts(mp4(trak(b"vide", stsd(picture(b"avc1", avcc(77)), picture(b"hvc1"))))).tracks
     assert [codec.name for codec in track.codecs] == ["H.264", "H.265"]
 
 
 def test_more_descriptions_than_are_read_are_said_so():
-    (track,) = facts(mp4(trak(b"vide", stsd(*[picture(b"avc1")] * 16, picture(b"hvc1"))))).tracks
+    (track,) = facts(mp4(trak(b"vide", stsd(*[picture(b"avc1", avcc(77))] * 16, picture(b"hvc1"))))).tracks
     assert [codec.name for codec in track.codecs] == ["H.264"] * 16 + [UNREADABLE]
-    (track,) = facts(mp4(trak(b"vide", stsd(*[picture(b"avc1")] * 16)))).tracks
+    (track,) = facts(mp4(trak(b"vide", stsd(*[picture(b"avc1", avcc(77))] * 16)))).tracks
     assert [codec.name for codec in track.codecs] == ["H.264"] * 16
 
 
@@ -480,13 +481,26 @@ def test_tracks_of_other_kinds_are_listed_without_a_codec():
         pytest.param(avcc(44, sps(44, 0, 3, (0, 1), 0, 0)), (44, "4:4:4", 8), id="a profile of intra frames"),
         pytest.param(avcc(110, sps(110, 0, 9, 0, 0)), (110, "", None), id="an impossible sampling leaves it open"),
         pytest.param(avcc(244, sps(244, 1000, 3, (1, 1), 6, 6)), (244, "4:4:4", 14), id="the largest depth"),
-        pytest.param(b"", (None, "", None), id="no configuration"),
     ],
 )
 def test_profile_sampling_and_depth(configuration, expected):
     codec = codec_of(picture(b"avc1", configuration))
     assert codec.name == "H.264"
     assert (codec.profile, codec.sampling, codec.bits) == expected
+
+
+@pytest.mark.parametrize(
+    "children",
+    [
+        pytest.param((), id="no configuration"),
+        pytest.param((box(b"hvcC", bytes(23)),), id="one of H.265"),
+        pytest.param((avcc(1),), id="a profile of H.265"),
+        pytest.param((box(b"avcC", b"\2" + avcc(77)[9:]),), id="another version"),
+    ],
+)
+def test_h264_that_cannot_be_configured_is_no_codec(children):
+    """The mark alone is a word: no player can begin without the configuration."""
+    assert codec_of(picture(b"avc1", *children)).name == UNREADABLE
 
 
 def test_bytes_that_keep_a_start_code_away_are_not_read():

@@ -524,6 +524,95 @@ def test_a_position_is_seen_in_every_format():
     assert look(WEBP, webp(vp8x(), vp8(), part(b"EXIF", content))).located
 
 
+# --- XMP ----------------------------------------------------------------------------------------------------------
+
+XMP_EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"
+LATITUDE = b'<x:xmpmeta><rdf:Description exif:GPSLatitude="52,31.2N"/></x:xmpmeta>'
+CITY = b'<x:xmpmeta><rdf:Description photoshop:City="Berlin" exif:GPSVersionID="2.3.0.0" dc:title="GPS"/></x:xmpmeta>'
+PACKETS = {
+    "a latitude": (LATITUDE, True),
+    "a longitude as an element": (b"<exif:GPSLongitude>13,24.3E</exif:GPSLongitude>", True),
+    "coordinates of a drone": (b'<r drone-dji:GpsLatitude="+52.5"/>', True),
+    "coordinates of a film": (b"<Keys:GPSCoordinates>52.5 13.4</Keys:GPSCoordinates>", True),
+    "the name of another vocabulary": (b"<geo:lat>52.5</geo:lat>", True),
+    "the place that it shows": (b'<r exif:GPSDestLatitude="52,31.2N"/>', True),
+    "UTF-16": (LATITUDE.decode().encode("utf-16"), True),
+    "a city": (CITY, False),
+    "nothing": (b"", False),
+}
+
+
+@pytest.mark.parametrize("name", PACKETS)
+def test_a_position_in_xmp_is_seen_in_every_format(name):
+    packet, expected = PACKETS[name]
+    long = segment(0xE1, XMP_EXTENSION + bytes(40) + packet)
+    assert look(JPEG, jpeg(xmp(packet))) == but(located=expected)
+    assert look(JPEG, jpeg(xmp(CITY), long)) == but(located=expected)
+    assert look(JPEG, jpeg(long, xmp(CITY), exif(turned(6)))) == but(located=expected, orientation=6)
+    assert look(PNG, png(chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + packet), IDAT)) == but(located=expected)
+    assert look(PNG, png(IDAT, chunk(b"tEXt", b"XML:com.adobe.xmp\0" + packet))) == but(located=expected)
+    assert look(WEBP, webp(vp8x(), vp8(), part(b"XMP ", packet))) == but(located=expected)
+
+
+def test_a_name_that_lies_across_two_segments_is_seen():
+    for cut in range(1, len(LATITUDE)):
+        pieces = (LATITUDE[:cut], LATITUDE[cut:])
+        assert look(JPEG, jpeg(*[segment(0xE1, XMP_EXTENSION + bytes(40) + piece) for piece in pieces])).located
+
+
+def test_xmp_in_the_wrong_place_is_none():
+    assert look(JPEG, jpeg(segment(0xE2, xmp(LATITUDE)[4:]), segment(0xED, LATITUDE), segment(0xFE, LATITUDE))) == PLAIN
+    assert look(PNG, png(chunk(b"tEXt", b"Comment\0" + LATITUDE), chunk(b"zTXt", b"Comment\0\0x"), IDAT)) == PLAIN
+    assert look(PNG, png(chunk(b"iTXt", b"Comment\0\1\0\0\0" + LATITUDE), IDAT)) == PLAIN
+
+
+def raw_profile(content):
+    """As ImageMagick writes it."""
+    digits = content.hex()
+    lines = [digits[at : at + 72] for at in range(0, len(digits), 72)]
+    return f"\nexif\n{len(content):8}\n{chr(10).join(lines)}\n".encode()
+
+
+@pytest.mark.parametrize("keyword", [b"Raw profile type exif", b"Raw profile type APP1", b"raw profile type xmp"])
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        pytest.param(raw_profile(b"Exif\0\0" + tiff(gps=[2])), True, id="EXIF with a position"),
+        pytest.param(raw_profile(tiff(gps=[2])), True, id="EXIF without its mark"),
+        pytest.param(raw_profile(b"Exif\0\0" + turned(6)), False, id="EXIF without a position"),
+        pytest.param(raw_profile(b"http://ns.adobe.com/xap/1.0/\0" + LATITUDE), True, id="XMP with a position"),
+        pytest.param(raw_profile(CITY), False, id="XMP without a position"),
+        pytest.param(raw_profile(turned(6)) + b"z", True, id="no hexadecimal digits"),
+        pytest.param(raw_profile(turned(6))[:-2], True, id="half a byte at its end"),
+        pytest.param("\nexif\n 2\n\u0661\u0661".encode(), True, id="digits of another script"),
+    ],
+)
+def test_an_old_text_of_a_png_is_looked_into(keyword, content, expected):
+    assert look(PNG, png(chunk(b"tEXt", keyword + b"\0" + content), IDAT)) == but(located=expected)
+    assert look(PNG, png(IDAT, chunk(b"iTXt", keyword + b"\0\0\0en\0\0" + content))) == but(located=expected)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(b"x")), id="zTXt"),
+        pytest.param(chunk(b"zTXt", b"XML:com.adobe.xmp\0\0" + zlib.compress(b"x")), id="XMP in zTXt"),
+        pytest.param(chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(b"x")), id="compressed iTXt"),
+        pytest.param(chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0"), id="iTXt that is cut off"),
+        pytest.param(chunk(b"iTXt", b"XML:com.adobe.xmp"), id="a keyword alone"),
+        pytest.param(chunk(b"tEXt", b"XML:com.adobe.xmp\0" + bytes(300_000)), id="more than is looked at"),
+    ],
+)
+def test_metadata_that_nobody_looked_into_is_taken_for_a_position(text):
+    assert look(PNG, png(text, IDAT)) == but(located=True)
+    assert look(PNG, png(text, chunk(b"tEXt", b"XML:com.adobe.xmp\0" + CITY), IDAT)) == but(located=True)
+
+
+def test_xmp_of_a_webp_that_is_longer_than_what_is_looked_at_is_taken_for_a_position():
+    assert look(WEBP, webp(vp8x(), vp8(), part(b"XMP ", bytes(300_000)))) == but(located=True)
+    assert look(WEBP, webp(vp8x(), vp8(), part(b"XMP ", bytes(200_000)))) == PLAIN
+
+
 # --- real pictures ------------------------------------------------------------------------------------------------
 
 
@@ -572,6 +661,10 @@ WHOLE = [
     (WEBP, webp(vp8())),
     (WEBP, webp(vp8l(alpha=1))),
     (WEBP, webp(vp8x(flags=ANIMATED), ANIM, ANMF, ANMF, part(b"EXIF", turned(6, gps=[2])))),
+    (JPEG, jpeg(xmp(LATITUDE), segment(0xE1, XMP_EXTENSION + bytes(40) + LATITUDE))),
+    (PNG, png(chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + LATITUDE), IDAT)),
+    (PNG, png(chunk(b"tEXt", b"Raw profile type exif\0" + raw_profile(tiff(gps=[2]))), IDAT)),
+    (WEBP, webp(vp8x(), vp8(), part(b"XMP ", LATITUDE))),
     *((mime_type_of(content), content) for content in MADE_WITH_PILLOW.values()),
 ]
 

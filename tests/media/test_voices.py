@@ -129,7 +129,7 @@ MP3_WITH_TABLE = unpacked(
         pytest.param(
             opus_head(1) + opus_head(1) + page(b"OpusTags") * 2, Voice("audio/ogg", channels=1, streams=2), id="two at once"
         ),
-        pytest.param(page(b"\x01vorbis" + bytes(22), flags=FIRST), Voice("audio/ogg"), id="Vorbis"),
+        pytest.param(page(b"\x01vorbis" + bytes(22), flags=FIRST), Voice("audio/vorbis"), id="Vorbis"),
         pytest.param(page(b"OpusHead\1", flags=FIRST), Voice("audio/ogg"), id="a head without its channels"),
         pytest.param(page(b"data") + page(b"OpusHead\1\2" + bytes(9)), Voice("audio/ogg"), id="a head that is none"),
         pytest.param(adts(5), Voice("audio/aac"), id="AAC"),
