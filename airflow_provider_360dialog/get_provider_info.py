@@ -38,6 +38,7 @@ def get_provider_info() -> dict[str, Any]:
                     "airflow_provider_360dialog.operators.campaigns",
                     "airflow_provider_360dialog.operators.cleanup",
                     "airflow_provider_360dialog.operators.inbound",
+                    "airflow_provider_360dialog.operators.files",
                 ],
             }
         ],

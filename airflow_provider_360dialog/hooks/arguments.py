@@ -1,7 +1,8 @@
-"""What users write where an instant is wanted."""
+"""What users write where an instant or a share is wanted."""
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 
 from airflow_provider_360dialog.exceptions import CallError
@@ -30,3 +31,21 @@ def instant(name: str, value: datetime | str) -> datetime:
         f"{name} has to be an instant with a time zone, not {str(value)[:60]!r}: "
         "an aware datetime, or text such as 2026-12-01T09:00:00+01:00."
     )
+
+
+def share(name: str, value: object) -> float:
+    """A share from 0 to 1, also from its text, which is what a template gives.
+
+    Args:
+        name: of the argument, for the error.
+
+    Raises:
+        CallError: it is none.
+    """
+    try:
+        found = float(str(value))
+    except ValueError:
+        found = math.nan
+    if not 0 <= found <= 1:
+        raise CallError(f"{name} is a share from 0 to 1, not {str(value)[:40]!r}.")
+    return found

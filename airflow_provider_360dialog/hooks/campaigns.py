@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import math
 import threading
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from airflow_provider_360dialog.exceptions import CallError, TooManyRejectsError
-from airflow_provider_360dialog.hooks.arguments import instant
+from airflow_provider_360dialog.hooks.arguments import instant, share
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
     from datetime import datetime
 
     from airflow.sdk import ObjectStoragePath
 
     from airflow_provider_360dialog.hooks.dialog360 import Dialog360Hook
+    from airflow_provider_360dialog.hooks.manifests import Input
+    from airflow_provider_360dialog.hooks.preparing import Preparer
     from airflow_provider_360dialog.jobs.campaign import Progress, Uploader
     from airflow_provider_360dialog.jobs.export import Exported, Readiness
     from airflow_provider_360dialog.jobs.plan import PlanResult
@@ -55,6 +58,8 @@ class Campaigns:
         dry_run: bool = False,
         rejects_uri: Place | None = None,
         whole: bool = True,
+        prepare: bool = False,
+        prepared_uri: Place | None = None,
     ) -> dict[str, Any]:
         """Judge every file of a campaign and put on record what has to be uploaded. Sends no file.
 
@@ -65,10 +70,13 @@ class Campaigns:
             max_reject_ratio: share of the items, 0 to 1, that may be rejected. dry_run: look and count only.
             rejects_uri: where rejected items go with their reasons, as JSONL; None: beside the manifest or the folder.
             whole: these are all channels of the campaign; else what its other channels need stays.
+            prepare: mend pictures first where that is of use; needs Pillow (``[media]``). The files themselves are not touched.
+            prepared_uri: the folder in which prepared files are kept as long as the campaign needs them; None: beside the
+            manifest or the folder.
 
         Returns:
-            ``counts`` (items, rejected, ready, uploads, bytes), ``eta`` (seconds and busiest channel), ``rejects_uri`` (None
-            where nothing was rejected), ``channels``: connection ids that have something to upload.
+            ``counts`` (items, rejected, prepared, ready, uploads, bytes), ``eta`` (seconds and busiest channel), ``rejects_uri``
+            (None where nothing was rejected), ``channels``: connection ids that have something to upload.
 
         Raises:
             TooManyRejectsError: more than ``max_reject_ratio``; the rest stays planned.
@@ -82,13 +90,13 @@ class Campaigns:
 
         if assign not in {"manifest", "replicate"}:
             raise CallError(f"assign is 'manifest' or 'replicate', not {str(assign)[:40]!r}.")
-        ratio = _share(max_reject_ratio)
+        ratio = share("max_reject_ratio", max_reject_ratio)
         given = input_at(source)
         place = rejects_uri or given.rejects_uri
         store = ledger_store().open()
         until = instant("needed_until", needed_until).timestamp()
+        kept_at = _kept_at(given, prepared_uri) if prepare and not dry_run else None
         order = Order(campaign, until, _numbers(channels), replicate=assign == "replicate", whole=whole)
-        planner = Planner(store, source_at, self._stop)
         written: list[str] = []
 
         def write(lines: Any) -> None:
@@ -96,7 +104,10 @@ class Campaigns:
                 write_lines(place, lines)
                 written.append(str(place))
 
-        found = planner.dry_run(given.items(), order) if dry_run else planner.plan(given.items(), order, write_rejects=write)
+        with _preparing(kept_at, wanted=prepare) as preparing:
+            planner = Planner(store, source_at, self._stop, preparing)
+            plan = planner.dry_run if dry_run else partial(planner.plan, write_rejects=write)
+            found = plan(given.items(), order)
         if found.rejected > ratio * found.items:
             raise TooManyRejectsError(
                 campaign=campaign,
@@ -133,7 +144,7 @@ class Campaigns:
         good_until = OnRecord(store).find(campaign).good_until
         uploader = self._uploader(store, hook, good_until, concurrency, max_bytes_in_flight, report)
         channel_id = hook.get_conn().ledger.identity.channel_id
-        return uploader.upload(campaign, channel_id, max_reject_ratio=_share(max_reject_ratio)).counts()
+        return uploader.upload(campaign, channel_id, max_reject_ratio=share("max_reject_ratio", max_reject_ratio)).counts()
 
     def refresh(
         self,
@@ -237,6 +248,30 @@ class Campaigns:
         )
 
 
+def _kept_at(given: Input, prepared_uri: Place | None) -> Place:
+    """The folder for prepared files: never one whose files the next plan would take for items."""
+    from airflow_provider_360dialog.hooks.listing import lies_within
+
+    place = prepared_uri or given.prepared_uri
+    if place is None:
+        raise CallError(
+            "With prepare=True, a list or a whole bucket as source needs prepared_uri: a folder that keeps the prepared files."
+        )
+    if given.tree_uri is not None and lies_within(place, given.tree_uri):
+        raise CallError(
+            "prepared_uri lies within source, so its files would be items of the next plan; give a folder that lies elsewhere."
+        )
+    return place
+
+
+def _preparing(kept_at: Place | None, *, wanted: bool) -> AbstractContextManager[Preparer | None]:
+    if not wanted:
+        return nullcontext()
+    from airflow_provider_360dialog.hooks.preparing import Preparer
+
+    return Preparer(kept_at)
+
+
 def _numbers(channels: Sequence[str]) -> dict[str, Any]:
     """Connection id -> number; a number that was never used is asked for its id once."""
     from airflow_provider_360dialog.hooks.dialog360 import Dialog360Hook
@@ -258,22 +293,13 @@ def named(destination: Place, version: int) -> Place:
     return text.replace(_VERSION, str(version)) if _VERSION in text else destination
 
 
-def _share(value: object) -> float:
-    try:
-        share = float(str(value))
-    except ValueError:
-        share = math.nan
-    if not 0 <= share <= 1:
-        raise CallError(f"max_reject_ratio is a share from 0 to 1, not {str(value)[:40]!r}.")
-    return share
-
-
 def _told(found: PlanResult, written: list[str], *, dry_run: bool) -> dict[str, Any]:
     busiest = found.channels[0] if found.channels else None
     return {
         "counts": {
             "items": found.items,
             "rejected": found.rejected,
+            "prepared": found.prepared,
             "ready": sum(each.ready for each in found.channels),
             "uploads": sum(each.uploads for each in found.channels),
             "bytes": sum(each.size_bytes for each in found.channels),

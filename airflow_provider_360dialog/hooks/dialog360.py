@@ -5,7 +5,7 @@ It resolves paths and hands the work to `jobs`; `session` keeps what the connect
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +19,12 @@ from airflow_provider_360dialog.hooks.session import Session
 if TYPE_CHECKING:
     import os
     from collections.abc import Collection, Iterator
+    from contextlib import AbstractContextManager
 
     from airflow.sdk import ObjectStoragePath
 
     from airflow_provider_360dialog.hooks.inbound import OnLost, Webhooks
+    from airflow_provider_360dialog.hooks.preparing import Preparer
     from airflow_provider_360dialog.jobs.calls import Calls
     from airflow_provider_360dialog.ledger.inbound import Standing
     from airflow_provider_360dialog.ledger.store import Store
@@ -80,6 +82,7 @@ class Dialog360Hook(BaseHook):
         valid_until: datetime | str | None = None,
         reuse: bool = True,
         sha256: str | None = None,
+        prepare: bool = False,
     ) -> UploadedMedia:
         """Judge a file by its content, upload it, and return its media id.
 
@@ -91,11 +94,13 @@ class Dialog360Hook(BaseHook):
             valid_until: aware instant (or its ISO 8601 text) until which the id must work, at most 29 days ahead; None: a week.
             reuse: whether an earlier upload of the same bytes and type may answer, if its id is safe for long enough. False
                 uploads in any case, and what answered before retires beside the new id.
-            sha256: hex; a file that has other bytes is not sent.
+            sha256: hex; a file whose bytes to be sent are others is not sent.
+            prepare: mend a picture first where that is of use; needs Pillow (``[media]``). The file itself is not touched.
 
         Returns:
             ``media_id`` (digits, as text), ``sha256`` (hex), ``mime_type``, ``size_bytes``, ``uploaded_at`` and ``safe_until``
-            (aware UTC), ``reused`` (True where the ledger had an id and nothing was sent).
+            (aware UTC), ``reused`` (True where the ledger had an id and nothing was sent), ``receipt`` (what was changed, or
+            None).
 
         Raises:
             MediaRejectedError: the file is unfit; every problem and its remedy is listed, nothing was sent.
@@ -106,18 +111,20 @@ class Dialog360Hook(BaseHook):
         from airflow_provider_360dialog.jobs.upload import upload
 
         until = None if valid_until is None else instant("valid_until", valid_until)
-        return self._session.run(
-            lambda calls: upload(
-                source_at(source),
-                calls=calls,
-                mime_type=mime_type,
-                filename=filename,
-                kind=kind,
-                valid_until=until,
-                reuse=reuse,
-                sha256=sha256,
+        with _preparer(wanted=prepare) as preparer:
+            return self._session.run(
+                lambda calls: upload(
+                    source_at(source),
+                    calls=calls,
+                    mime_type=mime_type,
+                    filename=filename,
+                    kind=kind,
+                    valid_until=until,
+                    reuse=reuse,
+                    sha256=sha256,
+                    prepare=None if preparer is None else preparer.prepare,
+                )
             )
-        )
 
     def inspect(
         self, source: Place, *, mime_type: str | None = None, filename: str | None = None, kind: str | None = None
@@ -315,6 +322,14 @@ class Dialog360Hook(BaseHook):
             mask_secret(conn.password)
             self._masked = conn.password
         return read_connection(conn)
+
+
+def _preparer(*, wanted: bool) -> AbstractContextManager[Preparer | None]:
+    if not wanted:
+        return nullcontext()
+    from airflow_provider_360dialog.hooks.preparing import Preparer
+
+    return Preparer()
 
 
 def describe_health(health: Health) -> str:

@@ -208,6 +208,24 @@ def is_place(value: object) -> bool:
     return isinstance(value, os.PathLike) or (hasattr(value, "protocol") and hasattr(value, "path"))
 
 
+def lies_within(place: object, tree_uri: str) -> bool:
+    """Whether a place is a folder, or lies below it, as their names say.
+
+    Raises:
+        SourceUnreadableError: one of them is no place.
+    """
+    try:
+        local, folder = local_path(place), local_path(tree_uri)
+        if local is None or folder is None:
+            if local is not None or folder is not None:
+                return False
+            inner, outer = object_path(place), object_path(tree_uri)
+            return f"{inner.path.rstrip('/')}/".startswith(f"{outer.path.rstrip('/')}/")
+    except Exception as fault:
+        raise SourceUnreadableError(uri=shown_uri(str(place)), reason=words_of(fault)) from fault
+    return Path(os.path.realpath(local)).is_relative_to(os.path.realpath(folder))
+
+
 def _look_at_local(path: Path, *, as_folder: bool, missing_ok: bool) -> File | Tree:
     text = str(path)
     whole = Tree(text.rstrip("/") + "/", text, "**", is_local=True, missing_ok=missing_ok)

@@ -30,6 +30,7 @@ _MANIFEST: Final = re.compile(r"\.(?:jsonl|ndjson|json-lines|(?P<csv>csv))(?P<pa
 _FORMS: Final = (
     "a manifest's name ends in .jsonl, .ndjson or .csv (also with .gz behind); a folder in an object store ends in a slash"
 )
+PREPARED_SUFFIX: Final = ".prepared/"
 _NO_URI: Final = "a URI cannot hold its name, because of a '?' or '#' in it; rename the object"
 
 
@@ -40,6 +41,8 @@ class Input:
     Attributes:
         uri: for messages; holds no secret and no connection id.
         rejects_uri: beside the source, where its rejects are written unless somebody says otherwise; None for a list.
+        prepared_uri: beside the source, where files are kept that were prepared for it; None for a list, and for a whole bucket.
+        tree_uri: of the folder whose files are the items, ending in a slash; None for a manifest or a list.
         items: reads from the start each time it is called. While it reads it raises SourceUnreadableError (mend the path or the
             rights) or StorageFailedError (try again); a line that is no item does not raise.
     """
@@ -47,6 +50,8 @@ class Input:
     uri: str
     rejects_uri: str | None
     items: Callable[[], Iterator[Wanted | Malformed]]
+    prepared_uri: str | None = None
+    tree_uri: str | None = None
 
 
 def input_at(source: object) -> Input:
@@ -80,7 +85,9 @@ def input_at(source: object) -> Input:
     found = look_at(source, is_file=_MANIFEST.search)
     if isinstance(found, File):
         return _manifest_input(found)
-    return Input(found.shown, _beside(found.uri), partial(_tree_items, found))
+    beside, tree = found.uri.rstrip("/"), found.uri
+    prepared = None if _is_bucket(beside) else beside + PREPARED_SUFFIX
+    return Input(found.shown, _beside(found.uri), partial(_tree_items, found), prepared_uri=prepared, tree_uri=tree)
 
 
 def _manifest_input(file: File) -> Input:
@@ -96,7 +103,7 @@ def _manifest_input(file: File) -> Input:
     def items() -> Iterator[Wanted | Malformed]:
         return read(lines(source, packed=packed, errors="surrogateescape"), base=base)
 
-    return Input(file.shown, file.uri + REJECTS_SUFFIX, items)
+    return Input(file.shown, file.uri + REJECTS_SUFFIX, items, prepared_uri=file.uri + PREPARED_SUFFIX)
 
 
 def _tree_items(tree: Tree) -> Iterator[Wanted | Malformed]:
@@ -113,7 +120,11 @@ def _tree_items(tree: Tree) -> Iterator[Wanted | Malformed]:
 def _beside(folder: str) -> str:
     """The place of the rejects; within a bucket where the folder is all of it, for there is nothing beside that."""
     text = folder.rstrip("/")
-    _, found, rest = text.partition("://")
-    if not found or "/" in rest:
+    if not _is_bucket(text):
         return text + REJECTS_SUFFIX
-    return f"{folder}{rest.rpartition('@')[2]}{REJECTS_SUFFIX}"
+    return f"{folder}{text.partition('://')[2].rpartition('@')[2]}{REJECTS_SUFFIX}"
+
+
+def _is_bucket(text: str) -> bool:
+    _, found, rest = text.partition("://")
+    return bool(found) and "/" not in rest

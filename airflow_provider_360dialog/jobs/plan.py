@@ -10,28 +10,28 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
-from airflow_provider_360dialog.exceptions import CallError, Dialog360Error, StoppedError, TransientError
+from airflow_provider_360dialog.exceptions import CallError, StoppedError
 from airflow_provider_360dialog.jobs.calls import patiently
+from airflow_provider_360dialog.jobs.judging import Judges, reason_of, said_of
 from airflow_provider_360dialog.jobs.manifest import Malformed, Wanted
 from airflow_provider_360dialog.ledger.campaigns import Campaigns, PlannedItem, good_until_of
 from airflow_provider_360dialog.ledger.rules import CEILING_PER_S
 from airflow_provider_360dialog.ledger.sources import Sources
 from airflow_provider_360dialog.ledger.uploads import Fingerprint
-from airflow_provider_360dialog.media.judge import inspect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import IO
 
+    from airflow_provider_360dialog.jobs.judging import Judged, Preparing
     from airflow_provider_360dialog.ledger.store import Store
-    from airflow_provider_360dialog.ports import Source, Verdict
+    from airflow_provider_360dialog.ports import Source
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -39,7 +39,6 @@ P = ParamSpec("P")
 log = logging.getLogger(__name__)
 
 _PAGE: Final = 200
-_HANDS: Final = 4
 _TELL_EVERY_S: Final = 10.0
 _LONGEST_NAME: Final = 250
 _MOST_REASONS: Final = 20
@@ -120,13 +119,14 @@ class PlanResult:
     """What a plan found.
 
     Attributes:
-        items: that were read; on all channels together where they are replicated. rejected: of these.
+        items: that were read; on all channels together where they are replicated. rejected, prepared: of these.
         channels: busiest first.
     """
 
     items: int
     rejected: int
     channels: tuple[ChannelPlan, ...]
+    prepared: int = 0
 
     @property
     def seconds(self) -> float:
@@ -140,11 +140,13 @@ class Planner:
 
     Attributes:
         store: the ledger. source_at: opens a file by its uri; raises where that is none. stop: set when the task is told to end.
+        preparing: None judges files as they are.
     """
 
     store: Store
     source_at: Callable[[str], Source]
     stop: threading.Event = field(default_factory=threading.Event)
+    preparing: Preparing | None = None
 
     def plan(
         self, wanted: Iterable[Wanted | Malformed], order: Order, *, write_rejects: Callable[[Iterator[str]], object]
@@ -217,15 +219,6 @@ class Planner:
         return patiently(partial(question, *args, **more), stop=self.stop)
 
 
-@dataclass(frozen=True)
-class _Judged:
-    """A verdict, or why there is none. ``unchanged``: the file's stamp was the same before it was read and after."""
-
-    verdict: Verdict | None = None
-    reasons: tuple[dict[str, str], ...] = ()
-    unchanged: bool = False
-
-
 class _Met:
     """Files that were met before: in a temporary database, so that memory stays flat."""
 
@@ -246,20 +239,27 @@ class _Plan:
     """One plan under way: pages of what is wanted become pages of what can be recorded; the rest goes to the rejects."""
 
     def __init__(self, means: Planner, order: Order, *, remembers: bool = True) -> None:
-        self._means, self._order, self._remembers = means, order, remembers
-        self._sources = Sources(means.store)
-        self._items = self._rejected = 0
+        self._means, self._order = means, order
+        self._judges = Judges(
+            "plan",
+            means.source_at,
+            means.stop,
+            preparing=means.preparing,
+            sources=Sources(means.store),
+            remembers=remembers,
+        )
+        self._items = self._rejected = self._prepared = 0
         self._rough: Counter[str] = Counter()
         self._why: Counter[tuple[str, str]] = Counter()
         self._told_at = -math.inf
 
     def pages(self, wanted: Iterable[Wanted | Malformed], rejects: IO[str]) -> Iterator[list[PlannedItem]]:
         source = iter(wanted)
-        with ThreadPoolExecutor(_HANDS) as hands:
+        with self._judges as judges:
             while page := list(islice(source, _PAGE)):
                 if self._means.stop.is_set():
                     raise StoppedError(operation="plan")
-                planned = list(self._planned(page, hands, rejects))
+                planned = list(self._planned(page, judges, rejects))
                 yield planned
                 self._tell()
 
@@ -276,27 +276,31 @@ class _Plan:
                 each.size_bytes / 1e6,
                 each.seconds,
             )
+        if self._prepared:
+            log.info(
+                "%d items have a picture that was prepared: turned, without its position, or of another form", self._prepared
+            )
         for (code, message), count in self._why.most_common(_MOST_REASONS):
             log.warning("%d rejected [%s]: %s", count, code, message)
-        return PlanResult(self._items, self._rejected, tuple(busiest_first))
+        return PlanResult(self._items, self._rejected, tuple(busiest_first), self._prepared)
 
-    def _planned(self, page: list[Wanted | Malformed], hands: ThreadPoolExecutor, rejects: IO[str]) -> Iterator[PlannedItem]:
+    def _planned(self, page: list[Wanted | Malformed], judges: Judges, rejects: IO[str]) -> Iterator[PlannedItem]:
         good = [each for each in page if isinstance(each, Wanted) and self._channels_of(each)[0]]
-        judged = dict(zip(map(id, good), self._judge(good, hands), strict=True))
+        judged = dict(zip(map(id, good), judges.judge(good), strict=True))
         for each in page:
             if isinstance(each, Malformed):
                 self._items += 1
-                self._reject(each, each.channel, [_reason("malformed", each.reason)], rejects)
+                self._reject(each, each.channel, [reason_of("malformed", each.reason)], rejects)
                 continue
             channels, reason = self._channels_of(each)
             if reason is not None:
                 self._items += 1
-                self._reject(each, each.channel, [_reason("channel", reason)], rejects)
+                self._reject(each, each.channel, [reason_of("channel", reason)], rejects)
             for channel in channels:
                 self._items += 1
                 yield self._item(each, channel, judged[id(each)], rejects)
 
-    def _item(self, wanted: Wanted, channel: PlanChannel, judged: _Judged, rejects: IO[str]) -> PlannedItem:
+    def _item(self, wanted: Wanted, channel: PlanChannel, judged: Judged, rejects: IO[str]) -> PlannedItem:
         verdict = judged.verdict
         file = None
         if verdict is not None and verdict.mime_type is not None:
@@ -304,12 +308,16 @@ class _Plan:
             self._rough[channel.conn_id] += 1
         else:
             self._reject(wanted, channel.conn_id, judged.reasons, rejects)
+        uri, said = wanted.uri, said_of(wanted)
+        if verdict is not None and verdict.receipt is not None:
+            self._prepared += 1
+            uri, said = verdict.receipt.uri or uri, {**said, "mime_type": None, "filename": verdict.filename}
         return PlannedItem(
             channel_id=channel.channel_id,
             conn_id=channel.conn_id,
             key=wanted.key,
-            uri=wanted.uri,
-            said=_said(wanted),
+            uri=uri,
+            said=said,
             filename=None if verdict is None else verdict.filename,
             subject=wanted.subject,
             file=file,
@@ -328,61 +336,6 @@ class _Plan:
         if wanted.channel not in known:
             return [], f"Its channel {wanted.channel[:60]!r} is none of the campaign's: {', '.join(sorted(known))[:200]}."
         return [known[wanted.channel]], None
-
-    def _judge(self, wanted: list[Wanted], hands: ThreadPoolExecutor) -> list[_Judged]:
-        """A verdict for each; a file that many want is read once."""
-        asked = [(each.uri, each.mime_type, each.filename, each.kind) for each in wanted]
-        different = dict(zip(asked, wanted, strict=True))
-        judged = dict(zip(different, self._judge_files(list(different.values()), hands), strict=True))
-        return [judged[each] for each in asked]
-
-    def _judge_files(self, wanted: list[Wanted], hands: ThreadPoolExecutor) -> list[_Judged]:
-        """Files that have not changed since they were found good are not read again."""
-        opened = list(hands.map(self._open, wanted))
-        stamped = {
-            index: (source.uri, stamp, _said(each))
-            for index, (each, (source, stamp, _)) in enumerate(zip(wanted, opened, strict=True))
-            if source is not None and stamp is not None
-        }
-        recalled = self._means.ask(self._sources.recall_many, list(stamped.values()))
-        known = {index: _Judged(verdict) for index, verdict in zip(stamped, recalled, strict=True) if verdict is not None}
-        under_way = {
-            index: hands.submit(self._read, wanted[index], *opened[index]) for index in range(len(wanted)) if index not in known
-        }
-        fault = _first_fault(under_way.values())
-        read = {index: each.result() for index, each in under_way.items() if not each.cancelled() and each.exception() is None}
-        if self._remembers:  # also before a fault is raised: the next try does not read these again
-            learned = [(*stamped[index], each.verdict) for index, each in read.items() if each.verdict and each.unchanged]
-            learned.sort(key=lambda each: (each[0], str(each[2])))  # two plans that lock crosswise would wait for each other
-            self._means.ask(self._sources.remember_many, learned)
-        if fault is not None:
-            raise fault
-        return [known[index] if index in known else read[index] for index in range(len(wanted))]
-
-    def _open(self, wanted: Wanted) -> tuple[Source | None, str | None, Dialog360Error | None]:
-        """A file and its stamp, or what is wrong with it."""
-        try:
-            source = self._means.source_at(wanted.uri)
-            return source, source.stamp(), None
-        except TransientError:
-            raise
-        except Dialog360Error as error:
-            return None, None, error
-
-    def _read(self, wanted: Wanted, source: Source | None, stamp: str | None, error: Dialog360Error | None) -> _Judged:
-        if self._means.stop.is_set():
-            raise StoppedError(operation="plan")
-        if source is not None and error is None:
-            try:
-                verdict = inspect(source, **_said(wanted))
-                if verdict.ok:
-                    return _Judged(verdict, unchanged=stamp is not None and source.stamp() == stamp)
-                return _Judged(reasons=tuple({"code": p.code, "message": p.message, "remedy": p.remedy} for p in verdict.errors))
-            except TransientError:
-                raise  # the storage, not the file: Airflow tries the plan again, and what was read is remembered
-            except Dialog360Error as caught:
-                error = caught
-        return _Judged(reasons=(_reason("source_unreadable", str(error)),))
 
     def _reject(self, item: Wanted | Malformed, conn_id: str | None, reasons: Sequence[dict[str, str]], rejects: IO[str]) -> None:
         self._rejected += 1
@@ -410,25 +363,7 @@ class _Plan:
         )
 
 
-def _first_fault(under_way: Collection[Future[_Judged]]) -> BaseException | None:
-    """Wait until all is done, or until something fails: then what has not begun is left, and what has is waited for."""
-    wait(under_way, return_when=FIRST_EXCEPTION)
-    for each in under_way:
-        each.cancel()
-    wait(under_way)
-    faults = (each.exception() for each in under_way if not each.cancelled())
-    return next((each for each in faults if each is not None), None)
-
-
 def _pass_on(rejects: IO[str], write: Callable[[Iterator[str]], object]) -> None:
     if rejects.tell():
         rejects.seek(0)
         write(line.rstrip("\n") for line in rejects)
-
-
-def _said(wanted: Wanted) -> dict[str, str | None]:
-    return {"mime_type": wanted.mime_type, "filename": wanted.filename, "kind": wanted.kind}
-
-
-def _reason(code: str, message: str) -> dict[str, str]:
-    return {"code": code, "message": message, "remedy": ""}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -22,7 +23,9 @@ from airflow_provider_360dialog.exceptions import (
 from airflow_provider_360dialog.jobs.turns import upload_in_turn
 from airflow_provider_360dialog.ledger.decisions import MEDIA_LIFE_S, SAFETY_MARGIN_S
 from airflow_provider_360dialog.ledger.uploads import Busy, Claim, Fingerprint
+from airflow_provider_360dialog.media.decoding.spool import SpooledSource
 from airflow_provider_360dialog.media.judge import inspect
+from airflow_provider_360dialog.media.preparation.recipes import RECIPES
 from airflow_provider_360dialog.ports import UploadedMedia
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_360dialog.jobs.calls import Calls
     from airflow_provider_360dialog.ledger.uploads import Uploads
+    from airflow_provider_360dialog.media.preparation.prepare import Prepared
     from airflow_provider_360dialog.ports import Source, Verdict
 
 T = TypeVar("T")
@@ -52,6 +56,7 @@ def upload(
     valid_until: datetime | None = None,
     reuse: bool = True,
     sha256: str | None = None,
+    prepare: Callable[..., Prepared] | None = None,
 ) -> UploadedMedia:
     """The media id of ``source``: one that is on record and safe for long enough, or a new one.
 
@@ -60,7 +65,8 @@ def upload(
         mime_type, filename, kind: the caller's word for them; the content decides, and disagreement is an error.
         valid_until: aware instant until which the id must work, at most 29 days from now; None for a week from now.
         reuse: False uploads in any case; what stood for the file before retires beside the new id.
-        sha256: hex of the bytes that are meant; None for whatever is there.
+        sha256: hex of the bytes that are meant to be sent; None for whatever is there.
+        prepare: mends a picture first: takes the source, and the caller's word for it by name. None sends files as they are.
 
     Raises:
         SourceChangedError: other bytes are there, or came on the way.
@@ -70,31 +76,38 @@ def upload(
     """
     wanted_until = _check_validity(valid_until, calls)
     said = {"mime_type": mime_type, "filename": filename, "kind": kind}
-    verdict = _judge(source, calls, said)
-    if not verdict.ok or verdict.mime_type is None:
-        raise MediaRejectedError(name=source.name, problems=verdict.errors)
-    if sha256 is not None and verdict.sha256 != sha256.lower():
-        raise SourceChangedError(uri=source.uri)
-    for warning in verdict.problems:
+    judged = _recall(source, calls, said, prepare) or _judge(source, calls, said, prepare)
+    file = _fit_file(source, judged.verdict, sha256)
+    for warning in judged.verdict.problems:
         log.warning("judged with a warning: [%s] %s %s", warning.code, warning.message, warning.remedy)
 
-    file = Fingerprint(verdict.sha256, verdict.mime_type, verdict.size_bytes)
     if reuse:
         known = calls.patiently(lambda: calls.ledger.uploads.adopt(file, wanted_until=wanted_until))
         if known is not None:
-            return _told(known)
+            return _told(known, judged)
+    if judged.source is None:  # what was prepared once is needed again
+        judged = _judge(source, calls, said, prepare)
+        file = _fit_file(source, judged.verdict, sha256)
     while True:
         step = _claim(file, calls, wanted_until=wanted_until, reuse=reuse)
         if isinstance(step, UploadedMedia):
-            return _told(step)
+            return _told(step, judged)
         try:
-            uploaded = _send(source, verdict, file, step, calls)
+            uploaded = _send(judged.source or source, judged.verdict, file, step, calls)
         except SourceChangedError:
-            calls.ledger.sources.forget(source.uri, **said)  # its stamp has lied: next time it is read
+            calls.ledger.sources.forget(source.uri, **_question(said, prepare))  # its stamp has lied: next time it is read
             raise
         if uploaded is not None:
-            return _told(uploaded)
+            return _told(uploaded, judged)
         log.warning("another worker took this file over meanwhile; its answer counts")
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A verdict, and what is to be sent; None where that was prepared at another time."""
+
+    verdict: Verdict
+    source: Source | None
 
 
 def _check_validity(valid_until: datetime | None, calls: Calls) -> float | None:
@@ -106,16 +119,40 @@ def _check_validity(valid_until: datetime | None, calls: Calls) -> float | None:
     return valid_until.timestamp()
 
 
-def _judge(source: Source, calls: Calls, said: dict[str, str | None]) -> Verdict:
-    """The verdict; a file that has not changed since it was found good is not read again."""
+def _question(said: dict[str, str | None], prepare: object) -> dict[str, str | None]:
+    return said if prepare is None else {**said, "prepared": RECIPES}
+
+
+def _recall(source: Source, calls: Calls, said: dict[str, str | None], prepare: object) -> _Judged | None:
+    """The verdict on a file that has not changed since it was found good: it is not read again."""
     stamp = source.stamp()
-    sources = calls.ledger.sources
-    if stamp is not None and (known := calls.patiently(lambda: sources.recall(source.uri, stamp, **said))) is not None:
-        return known
-    verdict = inspect(source, **said)
-    if stamp is not None and verdict.ok and source.stamp() == stamp:
-        calls.patiently(lambda: sources.remember(source.uri, stamp, verdict, **said))
-    return verdict
+    if stamp is None:
+        return None
+    question = _question(said, prepare)
+    known = calls.patiently(lambda: calls.ledger.sources.recall(source.uri, stamp, **question))
+    return None if known is None else _Judged(known, source if known.receipt is None else None)
+
+
+def _judge(source: Source, calls: Calls, said: dict[str, str | None], prepare: Callable[..., Prepared] | None) -> _Judged:
+    stamp = source.stamp()
+    if prepare is None:
+        judged = _Judged(inspect(source, **said), source)
+    else:
+        prepared = prepare(source, **said)
+        sent = source if prepared.path is None else SpooledSource(prepared.path, name=source.name)
+        judged = _Judged(prepared.verdict, sent)
+    if stamp is not None and judged.verdict.ok and source.stamp() == stamp:
+        question = _question(said, prepare)
+        calls.patiently(lambda: calls.ledger.sources.remember(source.uri, stamp, judged.verdict, **question))
+    return judged
+
+
+def _fit_file(source: Source, verdict: Verdict, sha256: str | None) -> Fingerprint:
+    if not verdict.ok or verdict.mime_type is None:
+        raise MediaRejectedError(name=source.name, problems=verdict.errors)
+    if sha256 is not None and verdict.sha256 != sha256.lower():
+        raise SourceChangedError(uri=source.uri)
+    return Fingerprint(verdict.sha256, verdict.mime_type, verdict.size_bytes)
 
 
 def _claim(file: Fingerprint, calls: Calls, *, wanted_until: float | None, reuse: bool) -> UploadedMedia | Claim:
@@ -213,7 +250,7 @@ def _store(store: Callable[[], T], media_id: str, calls: Calls) -> T:
         raise
 
 
-def _told(media: UploadedMedia) -> UploadedMedia:
+def _told(media: UploadedMedia, judged: _Judged) -> UploadedMedia:
     if media.reused:
         log.info("media id %s stands for this file already: nothing is sent", media.media_id)
-    return media
+    return replace(media, receipt=judged.verdict.receipt)

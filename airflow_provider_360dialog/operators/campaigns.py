@@ -56,7 +56,7 @@ class Dialog360PlanCampaignOperator(_CampaignOperator):
     whole result of a task. Without work the upload is skipped: what follows it needs ``trigger_rule="none_failed"``. A plan
     replaces the campaign's earlier one; unchanged files are not read again.
 
-    XCom: ``counts`` (items, rejected, ready, uploads, bytes), ``eta`` (seconds, busiest), ``rejects_uri``, ``channels``
+    XCom: ``counts`` (items, rejected, prepared, ready, uploads, bytes), ``eta`` (seconds, busiest), ``rejects_uri``, ``channels``
     (connection ids with work).
 
     Args:
@@ -69,9 +69,21 @@ class Dialog360PlanCampaignOperator(_CampaignOperator):
         max_reject_ratio: share of the items, 0 to 1, that may be rejected before the task fails. What is good stays planned.
         dry_run: only look, count and log.
         rejects_uri: where rejected items go with their reasons, JSONL; None: beside the manifest or the folder. Templated.
+        prepare: mend pictures first where that is of use: turn them, remove their position, make them RGB, a PNG a JPEG, and
+            small enough. Needs Pillow (``[media]``). The files themselves are not touched.
+        prepared_uri: the folder in which prepared files are kept as long as the campaign needs them; None: beside the manifest
+            or the folder. Templated.
     """
 
-    template_fields: Collection[str] = ("campaign", "source", "channels", "needed_until", "max_reject_ratio", "rejects_uri")
+    template_fields: Collection[str] = (
+        "campaign",
+        "source",
+        "channels",
+        "needed_until",
+        "max_reject_ratio",
+        "rejects_uri",
+        "prepared_uri",
+    )
 
     def __init__(
         self,
@@ -84,9 +96,13 @@ class Dialog360PlanCampaignOperator(_CampaignOperator):
         max_reject_ratio: float = 0.01,
         dry_run: bool = False,
         rejects_uri: str | ObjectStoragePath | None = None,
+        prepare: bool = False,
+        prepared_uri: str | ObjectStoragePath | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.prepare = prepare
+        self.prepared_uri = prepared_uri
         self.campaign = campaign
         self.source = source
         self.channels = channels
@@ -110,6 +126,8 @@ class Dialog360PlanCampaignOperator(_CampaignOperator):
                 max_reject_ratio=self.max_reject_ratio,
                 dry_run=self.dry_run_only,
                 rejects_uri=self.rejects_uri or None,
+                prepare=self.prepare,
+                prepared_uri=self.prepared_uri or None,
             )
 
 
@@ -128,10 +146,18 @@ class Dialog360UploadCampaignOperator(Dialog360Operator):
         concurrency: files at once; None follows from the pace and from how long uploads take.
         max_bytes_in_flight: of all files under way together; a larger one goes alone. Bytes.
         max_reject_ratio: share of the channel's items, 0 to 1, that may be rejected before the task fails.
+        prepare: with ``source``: as for the plan. prepared_uri: the same. Templated.
         dialog360_conn_id: the number. Templated.
     """
 
-    template_fields: Collection[str] = ("campaign", "source", "needed_until", "max_reject_ratio", "dialog360_conn_id")
+    template_fields: Collection[str] = (
+        "campaign",
+        "source",
+        "needed_until",
+        "max_reject_ratio",
+        "prepared_uri",
+        "dialog360_conn_id",
+    )
 
     def __init__(
         self,
@@ -142,9 +168,13 @@ class Dialog360UploadCampaignOperator(Dialog360Operator):
         concurrency: int | None = None,
         max_bytes_in_flight: int = MAX_BYTES_IN_FLIGHT,
         max_reject_ratio: float = 0.01,
+        prepare: bool = False,
+        prepared_uri: str | ObjectStoragePath | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.prepare = prepare
+        self.prepared_uri = prepared_uri
         self.campaign = campaign
         self.source = source
         self.needed_until = needed_until
@@ -189,6 +219,8 @@ class Dialog360UploadCampaignOperator(Dialog360Operator):
             assign="replicate",
             max_reject_ratio=self.max_reject_ratio,
             whole=False,
+            prepare=self.prepare,
+            prepared_uri=self.prepared_uri or None,
         )
 
 

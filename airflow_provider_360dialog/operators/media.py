@@ -24,13 +24,15 @@ class Dialog360UploadMediaOperator(Dialog360Operator):
     """Judge a file by its content and upload it, unless the ledger has an id for it that is safe for long enough.
 
     XCom: ``media_id`` (digits, as text), ``sha256`` (hex), ``mime_type``, ``size_bytes`` (int), ``safe_until`` (ISO 8601, UTC),
-    ``reused`` (bool: nothing was sent).
+    ``reused`` (bool: nothing was sent), ``receipt`` (what was changed, or None).
 
     Args:
         path: local path, ``file://`` or object storage URI (``s3://conn_id@bucket/key``), or an ``ObjectStoragePath``. Templated.
         mime_type, filename, kind: your word for them; the content decides and disagreement fails the task. Templated.
         valid_until: aware instant or ISO 8601 text until which the id must work; at most 29 days ahead. None: a week. Templated.
         reuse: whether an earlier upload of the same bytes and type may answer. False uploads in any case.
+        prepare: mend a picture first where that is of use: turn it, remove its position, make it RGB, a PNG a JPEG, and small
+            enough. Needs Pillow (``[media]``). The file itself is not touched.
         dialog360_conn_id: the number that uploads; media ids belong to it. Templated.
 
     Fails without retry where the file is unfit (all problems and remedies listed), unreadable, or refused by 360dialog.
@@ -47,11 +49,13 @@ class Dialog360UploadMediaOperator(Dialog360Operator):
         kind: str | None = None,
         valid_until: datetime | str | None = None,
         reuse: bool = True,
+        prepare: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.path = path
         self.reuse = reuse
+        self.prepare = prepare
         self.mime_type = mime_type
         self.filename = filename
         self.kind = kind
@@ -67,8 +71,10 @@ class Dialog360UploadMediaOperator(Dialog360Operator):
                 kind=self.kind or None,
                 valid_until=self.valid_until or None,
                 reuse=self.reuse,
+                prepare=self.prepare,
             )
-        return {name: uploaded[name] for name in ("media_id", "sha256", "mime_type", "size_bytes", "safe_until", "reused")}
+        names = ("media_id", "sha256", "mime_type", "size_bytes", "safe_until", "reused", "receipt")
+        return {name: uploaded[name] for name in names}
 
 
 class Dialog360FetchMediaUrlOperator(Dialog360Operator):

@@ -32,6 +32,9 @@ SAMPLES: tuple[e.Dialog360Error, ...] = (
         max_reject_ratio=0.01,
         rejects_uri="/data/autumn.jsonl.rejects.jsonl",
     ),
+    e.TooManyUnfitFilesError(
+        unfit=12, files=12_000, max_reject_ratio=0.0, report_uri="s3://aws_default@shop/reports/report.html"
+    ),
     e.MediaReferencedError(media_id="545466424653131", campaigns=2, campaign="autumn vouchers"),
     e.CleanupPlanRefusedError(reason="it was made for another number than 106540352242922"),
     e.CleanupTooLargeError(planned=12_000, alive=14_000, max_delete=0.5),
@@ -44,6 +47,7 @@ SAMPLES: tuple[e.Dialog360Error, ...] = (
         field="password",
         reason="it is empty. Put the number's D360-API-KEY here (360dialog Hub, 'Generate API key')",
     ),
+    e.MediaToolsMissingError(tool="Pillow"),
     e.KeyRefusedError(operation="upload", details="Invalid api key"),
     e.AccessRefusedError(operation="upload", code=None, details="Forbidden"),
     e.RedirectRefusedError(operation="fetch", status=302, origin="https://example.com", reason="it is not the connection's host"),
@@ -69,6 +73,7 @@ SAMPLES: tuple[e.Dialog360Error, ...] = (
     e.ServerError(operation="fetch", status=502, details="an HTML page"),
     e.AnswerUnreadableError(operation="upload", status=200, reason="it is empty"),
     e.SourceChangedError(uri="/data/summer.jpg"),
+    e.WorkerUnavailableError(reason="Cannot allocate memory"),
     e.LedgerUnavailableError(place="postgresql://db:5432/dialog360", reason="OperationalError: connection refused"),
     e.CampaignIncompleteError(campaign="autumn vouchers", missing=12, rejected=2, items=12_000),
     e.StorageFailedError(uri="/data/summer.jpg", reason="No space left on device"),

@@ -7,6 +7,7 @@ import importlib
 import inspect
 import re
 import textwrap
+from dataclasses import fields
 from datetime import timedelta
 
 import pytest
@@ -26,9 +27,19 @@ from airflow_provider_360dialog.hooks.dialog360 import Dialog360Hook
 from airflow_provider_360dialog.jobs import campaign as uploads
 from airflow_provider_360dialog.jobs import export, manifest, plan
 from airflow_provider_360dialog.ledger import rules, schema
-from airflow_provider_360dialog.media.limits import EXTENSION_SLIPS, LIMITS, MIME_SLIPS, extension_for, render_limits_table
-from airflow_provider_360dialog.operators import campaigns, cleanup, inbound, media
+from airflow_provider_360dialog.media.limits import (
+    BY_MIME_TYPE,
+    EXTENSION_SLIPS,
+    LIMITS,
+    MIME_SLIPS,
+    extension_for,
+    render_limits_table,
+)
+from airflow_provider_360dialog.media.preparation import redraw
+from airflow_provider_360dialog.media.preparation.recipes import CHANGES
+from airflow_provider_360dialog.operators import campaigns, cleanup, files, inbound, media
 from airflow_provider_360dialog.operators.base import Dialog360Operator
+from airflow_provider_360dialog.ports import Change, Receipt, Shape
 from airflow_provider_360dialog.sensors import campaign, retrieval
 from airflow_provider_360dialog.sensors import inbound as drained
 from benchmarks.__main__ import PROOFS
@@ -46,7 +57,7 @@ def public_classes(*modules):
     ]
 
 
-OPERATORS = public_classes(media, campaigns, cleanup, inbound)
+OPERATORS = public_classes(media, campaigns, cleanup, inbound, files)
 SENSORS = public_classes(retrieval, campaign, drained)
 FIELDS = get_provider_info()["connection-types"][0]["conn-fields"]
 LEAVES = {
@@ -118,7 +129,7 @@ def test_every_error_stands_under_its_branch():
 def problem_codes():
     """Code -> severity, of every finding that a module of media/ can make."""
     found = {}
-    for module in sorted((PACKAGE / "media").glob("*.py")):
+    for module in sorted((PACKAGE / "media").rglob("*.py")):
         for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args:
                 first = node.args[0]
@@ -140,13 +151,32 @@ def test_problems_are_made_in_one_way_only():
     """Else the test above would not see them."""
     makers = [
         f"{module.name}:{node.name}"
-        for module in sorted((PACKAGE / "media").glob("*.py"))
+        for module in sorted((PACKAGE / "media").rglob("*.py"))
         for node in ast.walk(ast.parse(module.read_text(encoding="utf-8")))
         if isinstance(node, ast.FunctionDef)
         for call in ast.walk(node)
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Problem"
     ]
     assert makers == ["problems.py:error", "problems.py:warning"]
+
+
+def test_every_change_of_a_preparation_is_listed():
+    lines = ["| code | what was done |", "|---|---|"] + [f"| `{code}` | {words} |" for code, words in CHANGES.items()]
+    assert between("preparation.md", "changes").strip() == "\n".join(lines)
+
+
+def test_the_numbers_of_a_preparation_are_those_that_hold():
+    table = section("preparation.md", "What is done")
+    assert f"above {BY_MIME_TYPE['image/jpeg'].warn_above_bytes:,} bytes" in table
+    assert f"quality {redraw.HIGHEST_QUALITY} without" in table
+    assert f"only where quality {redraw.LOWEST_QUALITY} does not fit" in table
+    assert redraw.MOST_ENCODES == 5
+    assert "at most five encodings" in table
+
+
+def test_every_field_of_a_receipt_is_described():
+    described = codes(section("preparation.md", "Receipts"))
+    assert {field.name for record in (Receipt, Shape, Change) for field in fields(record)} <= described
 
 
 def test_every_slip_that_is_mended_is_listed():

@@ -7,6 +7,7 @@ import logging
 import pickle
 import socket
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 import pendulum
@@ -78,7 +79,7 @@ def test_a_record_is_a_plain_dictionary_too(records):
         for name, value in record.items():
             attribute = getattr(record, name)
             assert value == (attribute.isoformat() if isinstance(attribute, datetime) else attribute)
-    assert set(records[0]) == {"media_id", "sha256", "mime_type", "size_bytes", "uploaded_at", "safe_until", "reused"}
+    assert set(records[0]) == {"media_id", "sha256", "mime_type", "size_bytes", "uploaded_at", "safe_until", "reused", "receipt"}
     assert set(records[1]) == {"media_id", "mime_type", "sha256", "size_bytes", "url_expires_at"}
     assert set(records[2]) == {"uri", "size_bytes", "sha256", "mime_type"}
     assert set(records[3]) == {"status", "phone_number_id", "entities", "notes"}
@@ -417,11 +418,19 @@ def test_a_stopped_hook_sends_nothing_more(hook, number, photo):
 def test_stopping_ends_a_wait_at_once(hook, number, photo):
     """A task that is told to end does not sleep through it."""
     number.arm("error", operation="upload", times="always", status=429, retry_after=50.0)
-    threading.Timer(0.5, hook.stop).start()
-    before = datetime.now(UTC)
+    stopped_at = []
+
+    def stop_while_it_waits():
+        while not number.sent("upload"):
+            time.sleep(0.01)
+        time.sleep(0.5)
+        stopped_at.append(time.monotonic())
+        hook.stop()
+
+    threading.Thread(target=stop_while_it_waits, daemon=True).start()
     with pytest.raises(StoppedError):
         hook.upload(photo)
-    assert datetime.now(UTC) - before < timedelta(seconds=5)
+    assert time.monotonic() - stopped_at[0] < 20  # and not the 50 that were asked for
     assert number.sent("upload") == 1
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.canary import CANARY
 
-UPLOADED = {"media_id", "sha256", "mime_type", "size_bytes", "safe_until", "reused"}
+UPLOADED = {"media_id", "sha256", "mime_type", "size_bytes", "safe_until", "reused", "receipt"}
 FETCHED = {"media_id", "mime_type", "sha256", "size_bytes", "url_expires_at"}
 
 
@@ -36,6 +36,9 @@ def test_what_retrying_can_mend_is_left_to_airflow(run):
     ("task_id", "fields"),
     [
         ("upload", UPLOADED),
+        ("mended", UPLOADED),
+        ("check", {"counts", "report_uri", "json_uri"}),
+        ("prepare", {"counts", "manifest_uri", "receipts_uri", "rejects_uri"}),
         ("fetch", FETCHED),
         ("fetch_url", FETCHED | {"url"}),
         ("download", {"uri", "size_bytes", "sha256", "mime_type"}),
@@ -63,6 +66,21 @@ def test_templates_reach_every_argument(run):
     assert run.number.emu.media(run.xcom("upload")["media_id"]).file_name == "holiday.jpg"
     assert (run.out / "copy.jpg").exists()
     assert run.xcom("download")["uri"] == str(run.out / "copy.jpg")
+
+
+def test_what_was_prepared_has_its_receipt_in_xcom(run):
+    receipt = run.xcom("mended")["receipt"]
+    assert [change["code"] for change in receipt["changes"]] == ["to_jpeg"]
+    assert receipt["after"]["sha256"] == run.xcom("mended")["sha256"]
+    assert run.xcom("mended")["mime_type"] == "image/jpeg"
+    assert run.xcom("upload")["receipt"] is None
+
+
+def test_a_gate_and_a_preparation_write_where_their_templates_say(run):
+    assert run.xcom("check")["counts"]["bad"] == 6
+    assert run.xcom("check")["report_uri"] == str(run.out / "report" / "report.html")
+    assert run.xcom("prepare")["counts"] == {"items": 1, "prepared": 1, "unchanged": 0, "rejected": 0}
+    assert (run.out / "ready.jsonl").read_text().startswith('{"key": "chart.png"')
 
 
 def test_mapped_uploads_give_one_id_each(run):

@@ -55,6 +55,7 @@ from airflow_provider_360dialog.operators.campaigns import (
     Dialog360UploadCampaignOperator,
 )
 from airflow_provider_360dialog.operators.cleanup import Dialog360CleanupMediaOperator, Dialog360MarkUsedOperator
+from airflow_provider_360dialog.operators.files import Dialog360CheckMediaOperator, Dialog360PrepareMediaOperator
 from airflow_provider_360dialog.operators.inbound import Dialog360ArchiveInboundMediaOperator
 from airflow_provider_360dialog.operators.media import (
     Dialog360DeleteMediaOperator,
@@ -412,6 +413,10 @@ SCENARIOS = {
     },
     Dialog360RetrievalOpenSensor: {"a spent budget": Scenario(spent)},
     Dialog360CampaignReadySensor: {"what is not uploaded": Scenario(planned)},
+    Dialog360CheckMediaOperator: {"a folder": Scenario(lambda bench: {"source": str(bench.files())})},
+    Dialog360PrepareMediaOperator: {
+        "a folder": Scenario(lambda bench: {"source": str(bench.files()), "destination": str(bench.folder / "ready")})
+    },
     Dialog360InboundDrainedSensor: {"what cannot be had": Scenario(pending)},
 }
 

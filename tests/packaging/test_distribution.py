@@ -40,6 +40,14 @@ def test_the_wheel_holds_every_module_of_the_checkout(wheel):
     assert ours <= set(wheel.namelist())
 
 
+def test_the_wheel_holds_what_is_no_module_but_needed(wheel):
+    """Templates, and the mark of a typed package."""
+    package = CHECKOUT / "airflow_provider_360dialog"
+    others = {str(path.relative_to(CHECKOUT)) for each in ("*.jinja", "py.typed") for path in package.rglob(each)}
+    assert len(others) >= 2
+    assert others <= set(wheel.namelist())
+
+
 def test_the_wheel_says_that_it_is_typed_and_under_which_license(wheel):
     names = wheel.namelist()
     assert "airflow_provider_360dialog/py.typed" in names

@@ -7,6 +7,7 @@ from datetime import timedelta
 from airflow.sdk import DAG, get_current_context, task
 
 from airflow_provider_360dialog.hooks.dialog360 import Dialog360Hook
+from airflow_provider_360dialog.operators.files import Dialog360CheckMediaOperator, Dialog360PrepareMediaOperator
 from airflow_provider_360dialog.operators.media import (
     Dialog360DeleteMediaOperator,
     Dialog360DownloadMediaOperator,
@@ -65,6 +66,21 @@ with DAG("every_operator", schedule=None, params={"folder": "", "out": "", "conn
     as_json = Dialog360DeleteMediaOperator(task_id="delete_json", media_id="{{ ti.xcom_pull('ids') | tojson }}", **conn)
     mapped = Dialog360DeleteMediaOperator.partial(task_id="delete_mapped", **conn).expand(media_id=all_ids)
     dry >> as_xcom >> as_text >> as_json >> mapped
+
+    Dialog360UploadMediaOperator(task_id="mended", path="{{ params.folder }}/chart.png", prepare=True, **conn)
+    Dialog360CheckMediaOperator(
+        task_id="check",
+        source="{{ params.folder }}/",
+        report_uri="{{ params.out }}/report",
+        max_reject_ratio="{{ 0.5 }}",
+    )
+    Dialog360PrepareMediaOperator(
+        task_id="prepare",
+        source="{{ params.folder }}/*.png",
+        destination="{{ params.out }}/ready",
+        manifest_uri="{{ params.out }}/ready.jsonl",
+        max_reject_ratio="{{ 0.5 }}",
+    )
 
     Dialog360FetchMediaUrlOperator(task_id="gone", media_id="999", retries=5, retry_delay=timedelta(0), **conn)
     Dialog360UploadMediaOperator(
