@@ -112,6 +112,8 @@ COMMANDS: Final[tuple[Command | Group, ...]] = (
         "files:check",
         (
             _option("--json", action="store_true", help="print one JSON object a line, one for each file"),
+            _option("--headers-only", action="store_true", help="read headers and decode nothing: quick"),
+            _option("--prepare", metavar="DIR", help="keep copies there of the pictures that have to be mended; needs [media]"),
             _option("files", nargs="+", metavar="FILE", help="a path or an object storage URI"),
         ),
     ),
