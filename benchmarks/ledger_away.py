@@ -34,7 +34,7 @@ def run(
 
     Args:
         files: uploaded and fetched once each. processes, threads: who does it; so many that some wait for their turn.
-        away_s: between stop and start. before_s: of work, before the stop.
+        away_s: between stop and start. before_s: of work, from the first request on, before the stop.
         service_s, fetch_s: how long the emulator takes for an upload, for a GET.
     """
     from tests.support.postgres import postgres
@@ -53,6 +53,7 @@ def run(
         crew = _Crew(values, paths, number.conn_id, processes, threads)
         try:
             crew.start()
+            _wait_for_requests(emulated, within_s=120)
             time.sleep(before_s)
             stopped = time.monotonic()
             server.stop("immediate")
@@ -95,6 +96,15 @@ def run(
     )
     sizes = {"files": files, "processes": processes, "threads": processes * threads, "away_s": away_s, "service_s": service_s}
     return support.tell("ledger_away", sizes | {"fetch_s": fetch_s} | figures, started=started, holds=holds)
+
+
+def _wait_for_requests(emulated: support.Emulator, *, within_s: float) -> None:
+    """Until the work has begun: how long processes take to start says nothing."""
+    ends_at = time.monotonic() + within_s
+    while not any(sum(each["requests"].values()) for each in emulated.ask("counters")["numbers"].values()):
+        if time.monotonic() > ends_at:
+            raise TimeoutError(f"nobody asked for anything within {within_s:.0f} s")
+        time.sleep(0.05)
 
 
 def _arrivals(emulated: support.Emulator, number_id: str) -> list[float]:

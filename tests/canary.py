@@ -5,7 +5,8 @@ gives to a number which was opened with such a key. Looked at are, with DEBUG on
 (formatted, with its traceback), what each test writes to stdout and stderr (Airflow's task logs go there), and every
 `Dialog360Error` that is made (text, repr, pickle, and its traceback with all causes once the test is over).
 
-The emulator's own log lines do not count. A whole run that looked at nothing fails too.
+The emulator's own log lines do not count. A whole run that looked at nothing fails too: where several processes share it, what all of
+them looked at counts, and each has to account for that.
 """
 
 from __future__ import annotations
@@ -91,6 +92,25 @@ class Canary:
         for error in errors:
             self.look("".join(traceback.format_exception(error)), "an error's traceback")
 
+    def account(self) -> dict[str, Any]:
+        """What this process looked at and found, in types that travel to another one."""
+        return {
+            "looked_at": dict(self.looked_at),
+            "handed_out": dict(self.handed_out),
+            "found": [line.encode(errors="backslashreplace").decode() for line in self.found],
+            "folders": sorted(self.folders),
+        }
+
+    def add(self, account: dict[str, Any] | None) -> None:
+        """Count what another process looked at as looked at; one without an account is itself something found."""
+        if account is None:
+            self.found.append("a process of this session ended without saying what it had seen")
+            return
+        self.looked_at.update(account["looked_at"])
+        self.handed_out.update(account["handed_out"])
+        self.found += account["found"]
+        self.folders.update(account["folders"])
+
 
 CANARY = Canary()
 
@@ -131,6 +151,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 _PATCH = pytest.StashKey[pytest.MonkeyPatch]()
+_ACCOUNT = "canary"
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -142,7 +163,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    if report.when == "teardown":
+    if report.when == "teardown" and not hasattr(report, "node"):  # else the process that ran the test has looked
         CANARY.end_test()
         for name, text in report.sections:
             CANARY.look(text, f"what a test wrote ({name.lower()})")
@@ -160,9 +181,18 @@ def complaints(canary: Canary, *, whole_suite: bool) -> list[str]:
     return wrong
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """One of the processes of pytest-xdist has ended."""
+    CANARY.add(getattr(node, "workeroutput", {}).get(_ACCOUNT))
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     session.config.stash[_PATCH].undo()
+    if hasattr(session.config, "workeroutput"):  # one process of several: whoever started it judges them all
+        session.config.workeroutput[_ACCOUNT] = CANARY.account()
+        return
     if complaints(CANARY, whole_suite=_is_whole_suite(session)) and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -225,10 +255,11 @@ def emulated() -> Iterator[emulator.Emulator]:
 
 @pytest.fixture
 def number(emulated: emulator.Emulator) -> Iterator[Number]:
-    """A fresh number on it: no faults, default settings, a key of its own."""
+    """A fresh number on it: no faults, default settings, the real time, a key of its own."""
     number_id = str(next(_numbers))
     emulated.add_number(number_id, f"{KEY}-{number_id}")
     yield Number(emulated, number_id, f"{KEY}-{number_id}")
     emulated.disarm()
     emulated.state.settings = emulator.Settings()
     emulated.configure()
+    emulated.state.clock.offset_s = 0.0  # else all later tests of the session live in this one's future

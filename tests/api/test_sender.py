@@ -247,6 +247,7 @@ def test_a_download_takes_one_byte_more_than_allowed_and_no_more():
 @pytest.mark.parametrize(
     ("body", "encoding"),
     [(gzip.compress(b'{"success":true}'), "gzip"), (b'{"success":true}', "identity")],
+    ids=["gzip", "identity"],
 )
 def test_an_answer_that_was_compressed_unasked_is_read(body: bytes, encoding: str):
     with answering(http(body=body, Content_Encoding=encoding)) as server:

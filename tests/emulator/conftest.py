@@ -1,4 +1,4 @@
-"""One server for the folder; every test gets a fresh number on it, no faults, default settings."""
+"""One server for the folder; every test gets a fresh number on it, no faults, default settings, the real time."""
 
 from __future__ import annotations
 
@@ -84,6 +84,7 @@ def channel(shared):
     shared.disarm()
     shared.state.settings = emulator.Settings()
     shared.configure()
+    shared.state.clock.offset_s = 0.0
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ import pytest
 
 from airflow_provider_360dialog.hooks import session
 from airflow_provider_360dialog.hooks.dialog360 import Dialog360Hook
+from tests.support.ports import free_port
 
 S3_BUCKET = "media"
 
@@ -44,16 +44,10 @@ def photo(checkout):
     return checkout / "dags_examples" / "media" / "photo.jpg"
 
 
-def _free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
-
-
 @pytest.fixture(scope="session")
 def s3_url(tmp_path_factory):
     """An S3 API in a process of its own (moto), stopped by its process id."""
-    port, log = _free_port(), tmp_path_factory.mktemp("moto") / "log"
+    port, log = free_port(), tmp_path_factory.mktemp("moto") / "log"
     program = Path(sys.executable).with_name("moto_server")
     found = program if program.exists() else shutil.which("moto_server")
     assert found, "moto_server is missing: pip install 'moto[server]'"

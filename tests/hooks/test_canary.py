@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import subprocess
 import sys
 
 import pytest
@@ -11,6 +13,13 @@ from airflow_provider_360dialog.exceptions import KeyRefusedError
 from tests.canary import Canary, complaints
 
 KEY = "not-the-one-that-is-watched-here"
+HEARD = (
+    "a media URL's hash",
+    "a log record of urllib3",
+    "a log record of airflow_provider_360dialog",
+    "an error's traceback",
+    "wrote",
+)
 URL = "https://lookaside.fbsbx.com/whatsapp_business/attachments/?mid=1&ext=2&hash=ATcanaryhash"
 
 
@@ -50,3 +59,33 @@ def test_hears_every_secret(leak, is_found):
 def test_complains_when_a_whole_run_looked_at_nothing():
     """Silence is only good news where somebody listened."""
     assert complaints(Canary(), whole_suite=True)
+
+
+def test_what_several_processes_looked_at_counts_together():
+    """None of them has to look at everything; what one has found, or does not account for, is a complaint of all."""
+    total = Canary()
+    for heard in HEARD:
+        one = Canary()
+        (one.handed_out if "hash" in heard else one.looked_at)[heard] += 1
+        assert complaints(one, whole_suite=True)
+        one.folders.add(f"tests/{heard}/")
+        total.add(json.loads(json.dumps(one.account())))
+    assert complaints(total, whole_suite=True) == []
+    assert total.folders == {f"tests/{heard}/" for heard in HEARD}
+    one = Canary()
+    one.found.append("an API key in \ud800")
+    total.add(one.account())
+    total.add(None)
+    assert len(complaints(total, whole_suite=True)) == 2
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+def test_a_session_in_which_a_key_was_seen_fails(processes, checkout, tmp_path):
+    """In whichever process it was, and though every test passes."""
+    leak = tmp_path / "test_leak.py"
+    leak.write_text("import logging\ndef test_it(): logging.error('test-key-canary-7f3a')\ndef test_other(): print('nothing')\n")
+    options = f"-p tests.canary -p no:cacheprovider -n {processes}".split()
+    command = [sys.executable, "-m", "pytest", *options, "--rootdir", tmp_path, leak]
+    done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
+    assert (done.returncode, "2 passed" in done.stdout) == (1, True), done.stdout + done.stderr
+    assert "an API key in a log record of root, test_leak.py::test_it" in done.stdout

@@ -28,7 +28,7 @@ def test_dead_ids_never_lock_a_number_out(engine):
 
 def test_a_killed_holder_spends_its_credit_and_an_hour_later_the_budget_is_whole(engine):
     """P1: six kills, most of them while a GET is in flight."""
-    found = killed_holders.run(engine=engine, kills=6, processes=3, step_s=120)
+    found = killed_holders.run(engine=engine, kills=6, processes=3, fetch_s=1.0, step_s=120)  # long enough for four GETs to meet
     assert found["holds"], found
 
 

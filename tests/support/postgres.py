@@ -14,7 +14,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -25,6 +24,8 @@ from typing import Any
 
 import psycopg
 import pytest
+
+from tests.support.ports import free_port
 
 USER = "ledger"
 PASSWORD = "test-password-of-the-ledger"
@@ -47,7 +48,7 @@ class Postgres:
         self._process: subprocess.Popen[bytes] | None = None
         self._names = itertools.count(1)
         self._user = _unprivileged_user()
-        self.port = _free_port()
+        self.port = free_port()
         self.spare: list[str] = []  # databases that nobody uses now
         self._make_data()
 
@@ -233,9 +234,3 @@ def _unprivileged_user() -> pwd.struct_passwd | None:
         except KeyError:
             continue
     raise PostgresMissingError("no user to run PostgreSQL as: it refuses root, and there is neither 'postgres' nor 'nobody'")
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])

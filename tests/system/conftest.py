@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_360dialog import emulator as emulation
+from tests.support.ports import free_port
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 API_KEY = "canary-key-5d41402abc4b2a76"  # only the emulator may ever see it; every other number's key begins with it
@@ -29,15 +29,6 @@ PARTNER_CHANNELS = tuple(
 )
 START_TIMEOUT_S = 180
 RUN_TIMEOUT_S = 300
-
-
-def free_ports(count):
-    """Ports that are free now; held together while choosing, so that all differ."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 @dataclass
@@ -130,7 +121,7 @@ def emulator():
 def airflow(emulator, tmp_path_factory):
     """A running `airflow standalone` with the example DAGs and a connection to the emulator."""
     home = tmp_path_factory.mktemp("standalone")
-    api, worker_logs, trigger_logs = free_ports(3)
+    api, worker_logs, trigger_logs = free_port(), free_port(), free_port()
     base_url = f"http://127.0.0.1:{api}"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")} | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # standalone starts its parts by name
