@@ -56,8 +56,8 @@ def check(args: Namespace, out: TextIO) -> Result:
         raise UsageError("--prepare and --headers-only do not go together: what is prepared has to be decoded")
     counts = Counts()
     unseen = not_looked_at(decode=not args.headers_only)
-    page = None if args.json else _Page(out, args.files)
     with _judge(args) as judge, _Bar(len(args.files)) as bar, ThreadPoolExecutor(_HANDS) as hands:
+        page = None if args.json else _Page(out, args.files)
         for checked in hands.map(partial(_look, judge=judge), args.files):
             counts.add(checked)
             with bar.step():

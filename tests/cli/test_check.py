@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import io
 import json
 from contextlib import contextmanager
@@ -235,3 +236,11 @@ def test_a_prepared_file_has_its_receipt_in_json(dialog360, files, prepared):
     assert list(told) == [*KEYS, "receipt"]
     assert told["receipt"]["uri"] == "/out/photo.jpg"
     assert told["receipt"]["changes"][0] == {"code": "turned", "message": "Its pixels were turned."}
+
+
+def test_without_pillow_a_preparation_says_what_to_install_and_prints_no_table(dialog360, tmp_path, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "PIL" else find(name, *more))
+    done = dialog360("check", "--prepare", tmp_path / "ready", tmp_path / "a.jpg")
+    assert (done.status, done.out) == (1, "")
+    assert "pip install 'airflow-provider-360dialog[media]'" in done.err
