@@ -391,7 +391,7 @@ def test_a_child_that_was_forked_while_the_keeper_was_busy_does_not_hang(store, 
         def child():
             import signal
 
-            signal.alarm(1)
+            signal.alarm(20)
             claim = Worker(ledger).claim(file_of())
             with ledger.keeper.keeping(claim, ledger.uploads):
                 pass

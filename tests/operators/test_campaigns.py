@@ -315,7 +315,7 @@ def test_a_plan_says_what_there_is_to_do_and_sends_no_file(three, folder):
     result = plan(str(folder), ["number_a", "number_b", "number_c"], assign="replicate")
     size = sum(len((folder / f"{each:02}.pdf").read_bytes()) for each in range(12))
     assert result == {
-        "counts": {"items": 36, "rejected": 0, "ready": 0, "uploads": 36, "bytes": 3 * size},
+        "counts": {"items": 36, "rejected": 0, "prepared": 0, "ready": 0, "uploads": 36, "bytes": 3 * size},
         "eta": {"seconds": pytest.approx(12 / 24.5, abs=0.1), "busiest": "number_a"},
         "rejects_uri": None,
         "channels": ["number_a", "number_b", "number_c"],

@@ -86,7 +86,7 @@ def test_no_request_failed(finished):
 def test_results_in_xcom_are_small_and_have_the_documented_keys(airflow, finished, rows, good):
     run_id = finished[0]
     keys = {
-        "one_file.upload": {"media_id", "sha256", "mime_type", "size_bytes", "safe_until", "reused"},
+        "one_file.upload": {"media_id", "sha256", "mime_type", "size_bytes", "safe_until", "reused", "receipt"},
         "one_file.fetch_url": {"media_id", "mime_type", "sha256", "size_bytes", "url_expires_at"},
         "one_file.download": {"uri", "size_bytes", "sha256", "mime_type"},
     }
@@ -109,7 +109,7 @@ def test_the_hook_serves_tasks_and_its_records_pass_through_xcom_as_plain_dictio
     run_id, copy = finished_taskflow
     assert copy.read_bytes() == (MEDIA / "photo.jpg").read_bytes()
     uploaded = airflow.xcom("example_taskflow", run_id, "upload")
-    assert set(uploaded) == {"media_id", "sha256", "mime_type", "size_bytes", "uploaded_at", "safe_until", "reused"}
+    assert set(uploaded) == {"media_id", "sha256", "mime_type", "size_bytes", "uploaded_at", "safe_until", "reused", "receipt"}
     assert uploaded["sha256"] == hashlib.sha256(copy.read_bytes()).hexdigest()
     assert airflow.xcom("example_taskflow", run_id, "delete") is True
     assert emulator.live_media(emulator.number_id) == []
