@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import json
 import tempfile
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from airflow_provider_360dialog.hooks.campaigns import Campaigns
 from airflow_provider_360dialog.hooks.files import Files
 from airflow_provider_360dialog.hooks.places import source_at
 from airflow_provider_360dialog.hooks.preparing import Preparer
+from airflow_provider_360dialog.jobs.judging import Judges
+from airflow_provider_360dialog.jobs.manifest import Wanted
 from airflow_provider_360dialog.media.preparation import recipes
 from tests.support.pictures import jpeg, located, opened, png, scene, turned
 
@@ -270,6 +273,14 @@ def test_a_dry_run_counts_the_same_and_keeps_nothing(hook, photos, tmp_path):
     found = plan(photos, dry_run=True)
     assert (found["counts"]["prepared"], found["counts"]["uploads"]) == (3, 4)
     assert not (tmp_path / "photos.prepared").exists()
+
+
+def test_a_dry_run_fills_no_disk(photos):
+    """What is prepared only to be counted is removed at once, not when all is done."""
+    wanted = [Wanted(path.name, str(path)) for path in photos.glob("*.jpg")]
+    with Preparer() as preparer, Judges("plan", source_at, threading.Event(), preparing=preparer) as judges:
+        assert sum(each.verdict.receipt is not None for each in judges.judge(wanted)) == 2
+        assert list(preparer._here.iterdir()) == []
 
 
 def test_a_plan_with_and_one_without_preparation_do_not_mix(hook, photos):
