@@ -249,6 +249,7 @@ def test_a_campaign_is_planned_of_prepared_files_and_uploads_them(hook, number, 
     assert ids.keys() == {"turned.jpg", "deep/logo.png", "located.jpg", "fine.jpg"}
     assert opened(stored(hook, ids["turned.jpg"])).size == (64, 96)
     assert opened(stored(hook, ids["deep/logo.png"])).format == "JPEG"
+    assert number.emu.media(ids["deep/logo.png"]).file_name == "logo.jpg"  # and not that of the kept file
     assert b"Exif" not in stored(hook, ids["located.jpg"])
 
 
