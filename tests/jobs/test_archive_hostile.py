@@ -20,8 +20,18 @@ from tests.support.wire import answering, http
 
 @pytest.fixture
 def desk(number, tmp_path):
+    yield from strict_desk(number, tmp_path, None)
+
+
+@pytest.fixture
+def hasty(number, tmp_path):
+    """One that waits for no server for long; for those that never come to an end."""
+    yield from strict_desk(number, tmp_path, Timeouts(1.0, 0.5, 1.5))
+
+
+def strict_desk(number, tmp_path, timeouts):
     number.emu.configure(profile="strict")
-    with desk_of(number, tmp_path, timeouts=Timeouts(1.0, 0.5, 1.5)) as desk:
+    with desk_of(number, tmp_path, timeouts=timeouts) as desk:
         yield desk
         desk.check_never_blocked()
 
@@ -64,39 +74,39 @@ FAULTS = [
 
 @pytest.mark.parametrize("by", ["url", "id", "url without a hash"])
 @pytest.mark.parametrize(("kind", "more"), FAULTS)
-def test_a_download_that_is_not_the_file_leaves_nothing_behind(kind, more, by, desk, monkeypatch):
+def test_a_download_that_is_not_the_file_leaves_nothing_behind(kind, more, by, hasty, monkeypatch):
     """No final name, no unfinished file; it is pending, and comes when the server behaves."""
     if by == "url without a hash" and kind == "wrong_bytes":
         pytest.skip("nothing tells them from the right ones")
     monkeypatch.setattr(sockets, "CRAWL_S", 0.4)
     content = jpeg(2000)
-    webhook = desk.receive(content, url=by != "id")
+    webhook = hasty.receive(content, url=by != "id")
     if by == "url without a hash":
         part_of(webhook).pop("sha256")
         if kind == "wrong_size":
             more = {"delta_bytes": 101 * 1024 * 1024}
-    desk.number.arm(kind, operation="download", times="always", **more)
-    outcome = desk.archive(desk.land("a.json", webhook))
+    hasty.number.arm(kind, operation="download", times="always", **more)
+    outcome = hasty.archive(hasty.land("a.json", webhook))
     assert outcome.error is None or isinstance(outcome.error, WaitError)
-    assert [row["state"] for row in desk.rows()] == ["pending"]
+    assert [row["state"] for row in hasty.rows()] == ["pending"]
     assert set(outcome.counts.lost) <= {"corrupt"}
-    assert desk.leases() == []
-    check_nothing_stands(desk, outcome)
-    check_it_comes_later(desk, [content])
+    assert hasty.leases() == []
+    check_nothing_stands(hasty, outcome)
+    check_it_comes_later(hasty, [content])
 
 
 @pytest.mark.parametrize("delta_bytes", [1, -1])
-def test_where_nobody_says_a_hash_the_size_has_to_be_right(delta_bytes, desk):
+def test_where_nobody_says_a_hash_the_size_has_to_be_right(delta_bytes, hasty):
     """That of the id's own answer."""
     content = jpeg(2000)
-    desk.number.arm("omit_field", operation="fetch", times="always", field="sha256")
-    desk.number.arm("wrong_size", operation="download", times="always", delta_bytes=delta_bytes)
-    webhook = desk.receive(content, url=False)
+    hasty.number.arm("omit_field", operation="fetch", times="always", field="sha256")
+    hasty.number.arm("wrong_size", operation="download", times="always", delta_bytes=delta_bytes)
+    webhook = hasty.receive(content, url=False)
     part_of(webhook).pop("sha256")
-    outcome = desk.archive(desk.land("a.json", webhook))
+    outcome = hasty.archive(hasty.land("a.json", webhook))
     assert outcome.counts.lost == {"corrupt": 1}
-    check_nothing_stands(desk, outcome)
-    check_it_comes_later(desk, [content])
+    check_nothing_stands(hasty, outcome)
+    check_it_comes_later(hasty, [content])
 
 
 LIES = {
@@ -118,28 +128,28 @@ LIES = {
 
 
 @pytest.mark.parametrize("lie", LIES)
-def test_a_host_that_lies_in_its_headers_leaves_nothing_behind(lie, desk):
+def test_a_host_that_lies_in_its_headers_leaves_nothing_behind(lie, hasty):
     """By the URL and then by the id, for it gives the same to both."""
     content = jpeg(2000)
-    webhook = desk.receive(content)
+    webhook = hasty.receive(content)
     with answering(LIES[lie](content)) as listener:
-        outcome = desk.archive(desk.land("a.json", webhook), calls=desk.calls_of(base_url=listener.base_url))
+        outcome = hasty.archive(hasty.land("a.json", webhook), calls=hasty.calls_of(base_url=listener.base_url))
         assert listener.received
-    assert [row["state"] for row in desk.rows()] == ["pending"]
-    check_nothing_stands(desk, outcome)
-    check_it_comes_later(desk, [content])
+    assert [row["state"] for row in hasty.rows()] == ["pending"]
+    check_nothing_stands(hasty, outcome)
+    check_it_comes_later(hasty, [content])
 
 
-def test_one_hostile_file_among_good_ones_takes_nothing_from_them(desk):
+def test_one_hostile_file_among_good_ones_takes_nothing_from_them(hasty):
     """They are archived in the same run."""
     contents = [jpeg() for _ in range(6)]
-    bad, *good = [desk.receive(each, url=False) for each in contents]
-    desk.number.arm("wrong_bytes", operation="download", times="always", media_id=id_of(bad))
-    outcome = desk.archive(desk.land("a.jsonl", bad, *good))
-    assert desk.archived_ids() <= {id_of(each) for each in good}
+    bad, *good = [hasty.receive(each, url=False) for each in contents]
+    hasty.number.arm("wrong_bytes", operation="download", times="always", media_id=id_of(bad))
+    outcome = hasty.archive(hasty.land("a.jsonl", bad, *good))
+    assert hasty.archived_ids() <= {id_of(each) for each in good}
     if outcome.error is None:
         assert outcome.counts.archived + outcome.standing.pending == 6
-    check_it_comes_later(desk, contents)
+    check_it_comes_later(hasty, contents)
 
 
 MEMORY = """

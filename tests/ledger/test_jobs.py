@@ -108,7 +108,7 @@ def test_when_the_holder_dies_another_takes_over(at, number, content, file, stor
     Worker(ledger_of(store, number.number_id)).claim(file)
     waiting = Waiting(clock.lapse)
     record = upload(StampedSource(content), calls=at(stop=waiting))
-    assert len(waiting.waits_s) == 1
+    assert len(for_a_claim(waiting)) == 1
     assert number.sent("upload") == 1
     assert live(number) == [record.media_id]
     assert unsure(store, file) == 1
@@ -120,7 +120,12 @@ def test_the_next_try_of_a_task_does_not_wait(at, number, content, file, store):
     first.uploads.claim(file, first.claimant())
     waiting = Waiting()
     upload(StampedSource(content), calls=at(stop=waiting, task="d/r/t/-1", try_number=2))
-    assert waiting.waits_s == []
+    assert for_a_claim(waiting) == []
+
+
+def for_a_claim(waiting):
+    """Without waits for a turn, which are shorter: a busy machine comes too late for its first."""
+    return [wait_s for wait_s in waiting.waits_s if wait_s > 0.1]
 
 
 def test_two_who_want_it_longer_than_it_lives_upload_once_more_together(at, number, content, clock):
