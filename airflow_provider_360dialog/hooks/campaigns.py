@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from airflow_provider_360dialog.exceptions import CallError, TooManyRejectsError
 from airflow_provider_360dialog.hooks.arguments import instant, share
+from airflow_provider_360dialog.hooks.lineage import CAMPAIGNS_URI, note, place_of
 
 if TYPE_CHECKING:
     import os
@@ -108,6 +109,8 @@ class Campaigns:
             planner = Planner(store, source_at, self._stop, preparing)
             plan = planner.dry_run if dry_run else partial(planner.plan, write_rejects=write)
             found = plan(given.items(), order)
+        if not dry_run:
+            note(self, read=[place_of(source)], wrote=[CAMPAIGNS_URI])
         if found.rejected > ratio * found.items:
             raise TooManyRejectsError(
                 campaign=campaign,
@@ -144,7 +147,9 @@ class Campaigns:
         good_until = OnRecord(store).find(campaign).good_until
         uploader = self._uploader(store, hook, good_until, concurrency, max_bytes_in_flight, report)
         channel_id = hook.get_conn().ledger.identity.channel_id
-        return uploader.upload(campaign, channel_id, max_reject_ratio=share("max_reject_ratio", max_reject_ratio)).counts()
+        done = uploader.upload(campaign, channel_id, max_reject_ratio=share("max_reject_ratio", max_reject_ratio))
+        _note_uploads(hook)
+        return done.counts()
 
     def refresh(
         self,
@@ -170,7 +175,9 @@ class Campaigns:
         uploader = self._uploader(ledger_store().open(), hook, until, None, MAX_BYTES_IN_FLIGHT, report)
         channel_id = hook.get_conn().ledger.identity.channel_id
         skip = source_missing == "skip"
-        return uploader.refresh(channel_id, valid_until=until, campaign=campaign, skip_missing=skip).counts()
+        done = uploader.refresh(channel_id, valid_until=until, campaign=campaign, skip_missing=skip)
+        _note_uploads(hook)
+        return done.counts()
 
     def export(
         self,
@@ -191,7 +198,7 @@ class Campaigns:
         from airflow_provider_360dialog.hooks.lines import write_lines
         from airflow_provider_360dialog.jobs.export import export
 
-        return export(
+        exported = export(
             campaign,
             lambda lines, version: write_lines(named(destination, version), lines),
             store=ledger_store().open(),
@@ -200,6 +207,8 @@ class Campaigns:
             require_complete=require_complete,
             named_by_version=_VERSION in str(destination),
         )
+        note(self, read=[CAMPAIGNS_URI], wrote=[named(destination, exported.version)])
+        return exported
 
     def readiness(self, campaign: str, *, min_valid_until: datetime | str | None = None) -> Readiness:
         """How much of a campaign has an id that is safe for long enough, over all its channels. Asks the ledger only."""
@@ -225,7 +234,7 @@ class Campaigns:
         valid_until = datetime.fromtimestamp(until, UTC)
 
         def send(item: PendingItem) -> UploadedMedia:
-            return hook.upload(
+            return hook._upload(  # noqa: SLF001 - the campaign is told to the lineage, not its files
                 item.uri,
                 valid_until=valid_until,
                 sha256=item.file.sha256,
@@ -246,6 +255,10 @@ class Campaigns:
             concurrency=concurrency,
             max_bytes_in_flight=max_bytes_in_flight,
         )
+
+
+def _note_uploads(hook: Dialog360Hook) -> None:
+    note(hook, read=[CAMPAIGNS_URI], wrote=[hook._media_uri()])  # noqa: SLF001 - the hook's own name for it
 
 
 def _kept_at(given: Input, prepared_uri: Place | None) -> Place:

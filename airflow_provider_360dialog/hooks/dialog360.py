@@ -14,6 +14,7 @@ from airflow.sdk.log import mask_secret
 
 from airflow_provider_360dialog.exceptions import Dialog360Error, LedgerMissingError
 from airflow_provider_360dialog.hooks.arguments import instant
+from airflow_provider_360dialog.hooks.lineage import media_uri, note
 from airflow_provider_360dialog.hooks.session import Session
 
 if TYPE_CHECKING:
@@ -107,24 +108,27 @@ class Dialog360Hook(BaseHook):
             SourceUnreadableError: it cannot be read. SourceChangedError: it is not, or not any more, what it should be.
             Dialog360Error: see the tree in `airflow_provider_360dialog.exceptions`.
         """
+        until = None if valid_until is None else instant("valid_until", valid_until)
+        with _preparer(wanted=prepare) as preparer:
+            said = {"mime_type": mime_type, "filename": filename, "kind": kind}
+            prepared = None if preparer is None else preparer.prepare
+            uploaded = self._upload(source, valid_until=until, reuse=reuse, sha256=sha256, prepare=prepared, **said)
+        note(self, read=[source], wrote=[self._media_uri()])
+        return uploaded
+
+    def _upload(self, source: Place, **wanted: Any) -> UploadedMedia:
+        """`upload`, without telling the lineage: a campaign's files are not told one by one."""
         from airflow_provider_360dialog.hooks.places import source_at
         from airflow_provider_360dialog.jobs.upload import upload
 
-        until = None if valid_until is None else instant("valid_until", valid_until)
-        with _preparer(wanted=prepare) as preparer:
-            return self._session.run(
-                lambda calls: upload(
-                    source_at(source),
-                    calls=calls,
-                    mime_type=mime_type,
-                    filename=filename,
-                    kind=kind,
-                    valid_until=until,
-                    reuse=reuse,
-                    sha256=sha256,
-                    prepare=None if preparer is None else preparer.prepare,
-                )
-            )
+        uploaded = self._session.run(lambda calls: upload(source_at(source), calls=calls, **wanted))
+        self._session.meter.uploaded(uploaded)
+        return uploaded
+
+    def _media_uri(self) -> str | None:
+        """The number's media, for the lineage."""
+        number = self._session.phone_number_id
+        return None if number is None else media_uri(number)
 
     def inspect(
         self, source: Place, *, mime_type: str | None = None, filename: str | None = None, kind: str | None = None
@@ -191,9 +195,11 @@ class Dialog360Hook(BaseHook):
 
         text = url if url is None or isinstance(url, str) else url.reveal()
         place = destination_at(destination, overwrite=overwrite)
-        return self._session.run(
+        downloaded = self._session.run(
             lambda calls: download(place, calls=calls, media_id=media_id, url=text, sha256=sha256, ask_again=ask_again)
         )
+        note(self, read=[self._media_uri()], wrote=[destination])
+        return downloaded
 
     def delete(self, media_id: str, *, ignore_missing: bool = True, force: bool = False) -> bool:
         """Delete a media id: True where it was there, False where it was gone already.

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from airflow_provider_360dialog.exceptions import CallError, InboundLostError, SourceUnreadableError, StorageFailedError
+from airflow_provider_360dialog.hooks.lineage import note, place_of
 
 if TYPE_CHECKING:
     import os
@@ -77,7 +78,6 @@ def archive_inbound(
     calls = hook.get_conn()
     ledger = calls.ledger
     run = calls.patiently(partial(ledger.intake.begin, task=ledger.task))
-    found = take_in(files, run=run, calls=calls, webhook_url_life=webhook_url_life)
     archiver = Archiver(
         session.run,
         folder,
@@ -87,7 +87,10 @@ def archive_inbound(
         delete_after_archive=delete_after_archive,
         write_metadata=write_metadata,
     )
-    not_deleted = archiver.archive(run, calls)
+    with session.meter.archiving(run, calls):
+        found = take_in(files, run=run, calls=calls, webhook_url_life=webhook_url_life)
+        not_deleted = archiver.archive(run, calls)
+    note(hook, read=[place_of(source), hook._media_uri()], wrote=[destination])  # noqa: SLF001 - the hook's own name for it
     lost_uri = write_report(folder, run, calls)
     result = _told(calls, run, found, lost_uri, not_deleted)
     hook.log.info("archive: %s", {**result["counts"], "budget_left": result["budget_left"]})

@@ -10,13 +10,21 @@ from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from airflow_provider_360dialog.exceptions import AccessRefusedError, ChannelFrozenError, KeyRefusedError, StoppedError
+from airflow_provider_360dialog.exceptions import (
+    AccessRefusedError,
+    CallError,
+    ChannelFrozenError,
+    Dialog360Error,
+    KeyRefusedError,
+    LedgerUnavailableError,
+    StoppedError,
+)
+from airflow_provider_360dialog.hooks.metrics import Meter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider_360dialog.api.client import MediaApi
-    from airflow_provider_360dialog.exceptions import Dialog360Error
     from airflow_provider_360dialog.jobs.calls import Calls
     from airflow_provider_360dialog.ports import Channel
 
@@ -37,11 +45,12 @@ class Session:
         conn_id: of the connection. read_channel: reads it; raises where it cannot be used.
 
     Attributes:
-        stop: set when the task is told to end.
+        stop: set when the task is told to end. meter: tells Airflow's metrics.
     """
 
     def __init__(self, conn_id: str, read_channel: Callable[[], Channel]) -> None:
         self.stop = threading.Event()
+        self.meter = Meter(conn_id)
         self._conn_id, self._read_channel = conn_id, read_channel
         self._lock = threading.Lock()
         self._channel: Channel | None = None
@@ -66,6 +75,27 @@ class Session:
         """
         if self.stop.is_set():
             raise StoppedError(operation="call 360dialog")
+        try:
+            found = self._run(call)
+        except (StoppedError, LedgerUnavailableError):
+            raise
+        except Dialog360Error as error:
+            self._look(at_once=not isinstance(error, CallError))  # it may have cost error budget
+            raise
+        self._look()
+        return found
+
+    @property
+    def phone_number_id(self) -> str | None:
+        """Of the channel; None where it is not known yet."""
+        calls = self._calls
+        return calls.ledger.identity.phone_number_id if calls is not None and calls.ledger.is_identified else None
+
+    def _look(self, *, at_once: bool = False) -> None:
+        if self._calls is not None:
+            self.meter.look(self._calls, at_once=at_once)
+
+    def _run(self, call: Callable[[Calls], T]) -> T:
         with self._lock:
             calls, used = self._usable(), self._channel
         refused: Dialog360Error
@@ -111,8 +141,6 @@ class Session:
         """The connection; None where Airflow does not answer and an earlier reading can do."""
         from airflow.sdk.exceptions import AirflowNotFoundException
 
-        from airflow_provider_360dialog.exceptions import Dialog360Error
-
         began = time.monotonic()
         try:
             channel = self._read_channel()
@@ -139,7 +167,8 @@ class Session:
         api = api or MediaApi(channel)
         whose = partial(identify, channel, api=api, store=store, conn_id=self._conn_id)
         task, try_number = _task()
-        self._calls = Calls(api, ChannelLedger(store, whose, task=task, try_number=try_number), stop=self.stop)
+        ledger = ChannelLedger(store, whose, task=task, try_number=try_number)
+        self._calls = Calls(api, ledger, stop=self.stop, meter=self.meter.answered)
         self._channel = channel
         self._speak_again_at = time.monotonic() + _SPEAK_EVERY_S
         if before is not None and before.api is not api:

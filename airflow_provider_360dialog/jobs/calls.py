@@ -38,16 +38,24 @@ class Calls:
         api: one attempt each. ledger: what is on record of the channel.
         now: aware UTC clock, for what concerns this process only; instants on record are the ledger's.
         stop: set when the task is told to end.
+        meter: is told of each attempt, with its operation and its outcome; must not raise.
     """
 
     api: MediaApi
     ledger: ChannelLedger
     now: Callable[[], datetime] = utc_now
     stop: threading.Event = field(default_factory=threading.Event)
+    meter: Callable[[Operation, object], object] = lambda *_: None
 
     def outcome(self, operation: Operation, attempt: Callable[[], T | Dialog360Error]) -> T | Dialog360Error:
         """Repeat within the table's bounds; the last outcome, as data."""
-        return repeat(attempt, operation=operation, stop=self.stop, now=self.now)
+
+        def metered() -> T | Dialog360Error:
+            outcome = attempt()
+            self.meter(operation, outcome)
+            return outcome
+
+        return repeat(metered, operation=operation, stop=self.stop, now=self.now)
 
     def patiently(self, ask: Callable[[], T]) -> T:
         """Ask the ledger; for five minutes, if need be, where it does not answer. Meanwhile nothing is sent.

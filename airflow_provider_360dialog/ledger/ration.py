@@ -84,6 +84,17 @@ class Ration:
             self._put_pace(db, after)
         return after.rate
 
+    def rate(self) -> float:
+        """Uploads per second that are allowed now; 0 during a pause. Reads only."""
+        with self._store.read() as db:
+            now = db.execute(sa.select(self._store.now)).scalar_one()
+            row = db.execute(sa.select(_pace).where(_pace.c.channel_id == self._channel_id)).first()
+            lowest = db.scalar(sa.select(sa.func.min(_connection.c.uploads_per_second)).where(*self._says(now)))
+        pace = rules.fresh(now) if row is None else _pace_of(row)
+        if now < pace.paused_until <= now + rules.LONGEST_PAUSE_S:
+            return 0.0
+        return min(pace.rate_at(now), rules.CEILING_PER_S if lowest is None else lowest)
+
     def _settle_clock(self) -> None:
         """Ask for the time alone: an answer that had to wait for a lock says little of when it was made."""
         with self._store.read() as db:

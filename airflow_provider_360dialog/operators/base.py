@@ -10,12 +10,13 @@ from airflow.configuration import conf
 from airflow.sdk import BaseOperator
 
 from airflow_provider_360dialog.hooks.dialog360 import Dialog360Hook
+from airflow_provider_360dialog.operators.links import Dialog360HubLink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from airflow.sdk import Context
+    from airflow.sdk import BaseOperatorLink, Context
 
 
 class Dialog360Operator(BaseOperator):
@@ -29,6 +30,7 @@ class Dialog360Operator(BaseOperator):
     """
 
     ui_color = "#e3f6ec"
+    operator_extra_links: tuple[BaseOperatorLink, ...] = (Dialog360HubLink(),)
 
     def __init__(
         self,

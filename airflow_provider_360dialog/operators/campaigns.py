@@ -13,6 +13,8 @@ from airflow.sdk import Asset, BaseOperator
 
 from airflow_provider_360dialog.hooks.campaigns import MAX_BYTES_IN_FLIGHT, Campaigns, named
 from airflow_provider_360dialog.operators.base import Dialog360Operator
+from airflow_provider_360dialog.operators.links import Dialog360CampaignLink, Dialog360HubLink
+from airflow_provider_360dialog.operators.summary import summing_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -33,6 +35,7 @@ class _CampaignOperator(BaseOperator):
     """Speaks of a campaign over all its channels."""
 
     ui_color = "#e3f6ec"
+    operator_extra_links = (Dialog360CampaignLink(),)
 
     def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("multiple_outputs", True)
@@ -116,8 +119,8 @@ class Dialog360PlanCampaignOperator(_CampaignOperator):
         """Plan; see the class for the result."""
         from airflow_provider_360dialog.hooks.waiting import as_airflow_sees_it
 
-        with as_airflow_sees_it():
-            return self.campaigns.plan(
+        with as_airflow_sees_it(), summing_up("plan of a campaign") as tell:
+            planned = self.campaigns.plan(
                 self.campaign,
                 self.source,
                 self.channels,
@@ -129,6 +132,7 @@ class Dialog360PlanCampaignOperator(_CampaignOperator):
                 prepare=self.prepare,
                 prepared_uri=self.prepared_uri or None,
             )
+            return tell(planned)
 
 
 class Dialog360UploadCampaignOperator(Dialog360Operator):
@@ -150,6 +154,7 @@ class Dialog360UploadCampaignOperator(Dialog360Operator):
         dialog360_conn_id: the number. Templated.
     """
 
+    operator_extra_links = (Dialog360CampaignLink(), Dialog360HubLink())
     template_fields: Collection[str] = (
         "campaign",
         "source",
@@ -194,10 +199,10 @@ class Dialog360UploadCampaignOperator(Dialog360Operator):
 
     def execute(self, context: Context) -> dict[str, int]:
         """Upload; see the class for the result."""
-        with self.as_airflow_sees_it():
+        with self.as_airflow_sees_it(), summing_up("uploads of a campaign") as tell:
             if self.source is not None and self.source != "":  # an empty list is a campaign of nothing
                 self._plan(self.source)
-            return self.campaigns.upload(
+            counts = self.campaigns.upload(
                 self.campaign,
                 self.hook,
                 concurrency=self.concurrency,
@@ -205,6 +210,7 @@ class Dialog360UploadCampaignOperator(Dialog360Operator):
                 max_reject_ratio=self.max_reject_ratio,
                 report=report_to(context),
             )
+            return tell(counts, left=_left(counts))
 
     def _plan(self, source: str | ObjectStoragePath | Sequence[Any]) -> None:
         from airflow_provider_360dialog.exceptions import CallError
@@ -266,13 +272,16 @@ class Dialog360ExportCampaignOperator(_CampaignOperator):
         """Export; see the class for the result."""
         from airflow_provider_360dialog.hooks.waiting import as_airflow_sees_it
 
-        with as_airflow_sees_it():
+        with as_airflow_sees_it(), summing_up("export of a campaign") as tell:
             exported = self.campaigns.export(
                 self.campaign,
                 self.destination,
                 min_valid_until=self.min_valid_until or None,
                 require_complete=self.require_complete,
             )
+            found = exported.readiness
+            counts = {"rows": found.rows, "missing": found.missing, "version": exported.version}
+            tell(counts, export_uri=str(named(self.destination, exported.version)))
         first_end = exported.readiness.min_safe_until
         uri = str(named(self.destination, exported.version))
         self._tell_airflow(context, uri, exported)
@@ -307,6 +316,7 @@ class Dialog360RefreshMediaOperator(Dialog360Operator):
         dialog360_conn_id: the number. Templated.
     """
 
+    operator_extra_links = (Dialog360CampaignLink(), Dialog360HubLink())
     template_fields: Collection[str] = ("valid_until", "campaign", "dialog360_conn_id")
 
     def __init__(
@@ -324,14 +334,19 @@ class Dialog360RefreshMediaOperator(Dialog360Operator):
 
     def execute(self, context: Context) -> dict[str, int]:
         """Refresh; see the class for the result."""
-        with self.as_airflow_sees_it():
-            return Campaigns().refresh(
+        with self.as_airflow_sees_it(), summing_up("refresh") as tell:
+            counts = Campaigns().refresh(
                 self.hook,
                 self.valid_until,
                 campaign=self.campaign or None,
                 source_missing=self.source_missing,
                 report=report_to(context),
             )
+            return tell(counts, left=_left(counts))
+
+
+def _left(counts: dict[str, int]) -> int:
+    return max(0, counts["total"] - counts["done"] - counts["rejected"])
 
 
 def report_to(context: Context) -> Callable[[Progress], object]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from airflow_provider_360dialog.operators.base import Dialog360Operator
+from airflow_provider_360dialog.operators.summary import summing_up
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -78,8 +79,8 @@ class Dialog360CleanupMediaOperator(Dialog360Operator):
         """Clean up; see the class for the result."""
         from airflow_provider_360dialog.hooks.cleanup import clean_up
 
-        with self.as_airflow_sees_it():
-            return clean_up(
+        with self.as_airflow_sees_it(), summing_up(f"clean-up, {self.mode}") as tell:
+            found = clean_up(
                 self.hook,
                 policy=self.policy,
                 mode=self.mode,
@@ -89,6 +90,7 @@ class Dialog360CleanupMediaOperator(Dialog360Operator):
                 grace=self.grace,
                 subject=self.subject or None,
             )
+            return tell(found)
 
 
 class Dialog360MarkUsedOperator(BaseOperator):
@@ -116,8 +118,8 @@ class Dialog360MarkUsedOperator(BaseOperator):
         from airflow_provider_360dialog.hooks.cleanup import mark_used
         from airflow_provider_360dialog.hooks.waiting import as_airflow_sees_it
 
-        with as_airflow_sees_it():
-            return mark_used(self.source, stop=self._stop, trust_last_use=self.trust_last_use)
+        with as_airflow_sees_it(), summing_up("record of sends") as tell:
+            return tell(mark_used(self.source, stop=self._stop, trust_last_use=self.trust_last_use))
 
     def on_kill(self) -> None:
         """Airflow is about to end the process."""

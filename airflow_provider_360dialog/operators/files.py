@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from airflow_provider_360dialog.hooks.files import Files
+from airflow_provider_360dialog.operators.summary import summing_up
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -73,13 +74,14 @@ class Dialog360CheckMediaOperator(_FilesOperator):
         """Check; see the class for the result."""
         from airflow_provider_360dialog.hooks.waiting import as_airflow_sees_it
 
-        with as_airflow_sees_it():
-            return self.files.check(
+        with as_airflow_sees_it(), summing_up("check of files") as tell:
+            found = self.files.check(
                 self.source,
                 report_uri=self.report_uri or None,
                 max_reject_ratio=self.max_reject_ratio,
                 decode=self.decode,
             )
+            return tell(found)
 
 
 class Dialog360PrepareMediaOperator(_FilesOperator):
@@ -123,10 +125,11 @@ class Dialog360PrepareMediaOperator(_FilesOperator):
         """Prepare; see the class for the result."""
         from airflow_provider_360dialog.hooks.waiting import as_airflow_sees_it
 
-        with as_airflow_sees_it():
-            return self.files.prepare(
+        with as_airflow_sees_it(), summing_up("preparation of pictures") as tell:
+            found = self.files.prepare(
                 self.source,
                 self.destination,
                 manifest_uri=self.manifest_uri or None,
                 max_reject_ratio=self.max_reject_ratio,
             )
+            return tell(found)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Asset
 
 from airflow_provider_360dialog.operators.base import Dialog360Operator
+from airflow_provider_360dialog.operators.summary import summing_up
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -71,8 +72,8 @@ class Dialog360ArchiveInboundMediaOperator(Dialog360Operator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Archive; see the class for the result."""
-        with self.as_airflow_sees_it():
-            return self.hook.archive_inbound(
+        with self.as_airflow_sees_it(), summing_up("archive of what customers sent") as tell:
+            found = self.hook.archive_inbound(
                 _events_of(self.source, context) if isinstance(self.source, Asset) else self.source,
                 self.destination,
                 on_lost=self.on_lost,
@@ -81,6 +82,7 @@ class Dialog360ArchiveInboundMediaOperator(Dialog360Operator):
                 webhook_url_life=self.webhook_url_life,
                 also_accept=self.also_accept,
             )
+            return tell(found)
 
 
 def _events_of(asset: Asset, context: Context) -> list[Any]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_360dialog.exceptions import CallError
 from airflow_provider_360dialog.operators.base import Dialog360Operator
+from airflow_provider_360dialog.operators.summary import summing_up
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -63,7 +64,7 @@ class Dialog360UploadMediaOperator(Dialog360Operator):
 
     def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002 - Airflow's signature
         """Upload; see the class for the result."""
-        with self.as_airflow_sees_it():
+        with self.as_airflow_sees_it(), summing_up("upload") as tell:
             uploaded = self.hook.upload(
                 self.path,
                 mime_type=self.mime_type or None,
@@ -73,8 +74,8 @@ class Dialog360UploadMediaOperator(Dialog360Operator):
                 reuse=self.reuse,
                 prepare=self.prepare,
             )
-        names = ("media_id", "sha256", "mime_type", "size_bytes", "safe_until", "reused", "receipt")
-        return {name: uploaded[name] for name in names}
+            names = ("media_id", "sha256", "mime_type", "size_bytes", "safe_until", "reused", "receipt")
+            return tell({name: uploaded[name] for name in names})
 
 
 class Dialog360FetchMediaUrlOperator(Dialog360Operator):
@@ -102,8 +103,8 @@ class Dialog360FetchMediaUrlOperator(Dialog360Operator):
 
     def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002 - Airflow's signature
         """Fetch; see the class for the result."""
-        with self.as_airflow_sees_it():
-            fetched = self.hook.fetch_media(self.media_id, ask_again=self.ask_again)
+        with self.as_airflow_sees_it(), summing_up("fetch of a media URL") as tell:
+            fetched = tell(self.hook.fetch_media(self.media_id, ask_again=self.ask_again))
         return {**fetched, "url": fetched.url.reveal()} if self.return_url else dict(fetched)
 
 
@@ -142,14 +143,16 @@ class Dialog360DownloadMediaOperator(Dialog360Operator):
 
     def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002 - Airflow's signature
         """Download; see the class for the result."""
-        with self.as_airflow_sees_it():
+        with self.as_airflow_sees_it(), summing_up("download") as tell:
             return dict(
-                self.hook.download(
-                    self.destination,
-                    media_id=self.media_id,
-                    sha256=self.sha256 or None,
-                    overwrite=self.overwrite,
-                    ask_again=self.ask_again,
+                tell(
+                    self.hook.download(
+                        self.destination,
+                        media_id=self.media_id,
+                        sha256=self.sha256 or None,
+                        overwrite=self.overwrite,
+                        ask_again=self.ask_again,
+                    )
                 )
             )
 
@@ -192,7 +195,7 @@ class Dialog360DeleteMediaOperator(Dialog360Operator):
         from airflow_provider_360dialog.api.identity import check_media_id
         from airflow_provider_360dialog.hooks.cleanup import check_unneeded
 
-        with self.as_airflow_sees_it():
+        with self.as_airflow_sees_it(), summing_up("delete") as tell:
             media_ids = list(dict.fromkeys([check_media_id(each) for each in _listed(self.media_id)]))
             if len(media_ids) > 1 and not (self.force or self.dry_run_only):
                 check_unneeded(self.hook, media_ids)
@@ -202,11 +205,8 @@ class Dialog360DeleteMediaOperator(Dialog360Operator):
                     deleted += 1
                 else:
                     missing += 1
-        if self.dry_run_only:
-            self.log.info("dry run: %d ids would be deleted, nothing was sent", len(media_ids))
-        else:
-            self.log.info("%d ids: %d deleted, %d were gone already", len(media_ids), deleted, missing)
-        return {"requested": len(media_ids), "deleted": deleted, "missing": missing, "dry_run": self.dry_run_only}
+            counts = {"requested": len(media_ids), "deleted": deleted, "missing": missing}
+            return tell({**counts, "dry_run": self.dry_run_only})
 
 
 def _listed(value: Any) -> list[Any]:

@@ -144,7 +144,7 @@ CALLS = {
 
 
 @pytest.mark.parametrize(("name", "call"), CALLS.items(), ids=CALLS)
-def test_a_key_that_was_replaced_in_the_connection_is_used_at_once(name, call, hook, number, connect, photo, tmp_path):
+def test_a_key_that_was_replaced_in_the_connection_is_used_at_once(name, call, hook, number, connect, photo, tmp_path):  # noqa: PLR0917 - fixtures
     """The old key is refused once, the connection is read once more, and the work goes on (needs US-8, F41)."""
     media_id = hook.upload(photo).media_id
     before = number.emu.state.strangers

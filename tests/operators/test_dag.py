@@ -112,6 +112,14 @@ def test_mapped_deletes_get_one_id_each(run):
     assert [run.xcom("delete_mapped", index)["requested"] for index in range(6)] == [1] * 6
 
 
+def test_a_task_of_one_number_leads_to_the_hub(run):
+    """Airflow stores the link when the task has ended; tasks of no number have none."""
+    links = {task_id: value for task_id, key, value in run.all_xcoms if key == "_link_Dialog360HubLink"}
+    assert {"upload", "fetch", "download", "delete", "many", "gone"} <= set(links)
+    assert not {"check", "prepare", "ids"} & set(links)
+    assert {json.loads(value) if value.startswith('"') else value for value in links.values()} == {"https://hub.360dialog.com"}
+
+
 def test_no_secret_is_stored_in_the_metadata_database(run):
     """XComs and rendered fields; the URL that was asked for with `return_url=True` is the one exception."""
     asked_for = [(task_id, key) for task_id, key, _ in run.all_xcoms if task_id == "fetch_url"]
