@@ -42,6 +42,17 @@ def get_provider_info() -> dict[str, Any]:
                 ],
             }
         ],
+        "extra-links": [
+            "airflow_provider_360dialog.operators.links.Dialog360HubLink",
+            "airflow_provider_360dialog.operators.links.Dialog360CampaignLink",
+        ],
+        "asset-uris": [
+            {
+                "schemes": ["dialog360"],
+                "handler": None,  # without this key Airflow skips the entry
+                "to_openlineage_converter": "airflow_provider_360dialog.hooks.lineage.to_openlineage",
+            }
+        ],
         "cli": ["airflow_provider_360dialog.cli.commands.airflow_commands"],
         "sensors": [
             {
@@ -73,6 +84,7 @@ def get_provider_info() -> dict[str, Any]:
                 "conn-fields": _connection_fields(),
             }
         ],
+        "plugins": [{"name": "dialog360", "plugin-class": "airflow_provider_360dialog.ui.plugin.Dialog360Plugin"}],
         "config": {
             "dialog360": {
                 "description": "Where the provider remembers media ids and rations calls: the ledger.",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_360dialog.cli.checks import Check, check_skew
+from airflow_provider_360dialog.cli.connections import why_missing
 from airflow_provider_360dialog.exceptions import (
     AnswerUnreadableError,
     Dialog360Error,
@@ -49,6 +49,12 @@ def check_channel(conn_id: str, store: Store | None) -> Iterator[Check]:
         yield check_skew("clock", skew_s, unsure_s=unsure_s, other="360dialog", conn_id=conn_id)
 
 
+def check_key(conn_id: str) -> Check:
+    """Only whether the key works, and what 360dialog says of the number."""
+    channel = _read(conn_id)
+    return channel if isinstance(channel, Check) else _key(_read_health(_ask(channel)), conn_id)
+
+
 def _read(conn_id: str) -> Channel | Check:
     from airflow.sdk import BaseHook
     from airflow.sdk.exceptions import AirflowNotFoundException
@@ -60,32 +66,7 @@ def _read(conn_id: str) -> Channel | Check:
     except Dialog360Error as error:
         return Check("connection", "FAIL", str(error), "Mend this field of the connection.", conn_id)
     except AirflowNotFoundException:
-        variable = f"AIRFLOW_CONN_{conn_id.upper()}"
-        if variable in os.environ:
-            message = f"The environment variable {variable} is set, but Airflow cannot read it."
-            return Check("connection", "FAIL", message, "It has to be a JSON object or a URI; see docs/connection.md.", conn_id)
-        message = "There is no such connection: not in the environment, not in a secrets backend"
-        fault = _metadata_fault()
-        if fault is None:
-            remedy = f"airflow connections add {conn_id} --conn-type dialog360 --conn-password ..."
-            return Check("connection", "FAIL", f"{message}, not in Airflow's metadata database.", remedy, conn_id)
-        message += f"; and Airflow's metadata database cannot be read from this process ({fault})."
-        remedy = f"Run this where the scheduler runs, with its [database] sql_alchemy_conn; or set {variable}."
-        return Check("connection", "FAIL", message, remedy, conn_id)
-
-
-def _metadata_fault() -> str | None:
-    """Why a connection that is stored in Airflow's database would not be seen from here; None where it would."""
-    import sqlalchemy as sa
-    from airflow.models.connection import Connection
-    from airflow.utils.session import create_session
-
-    try:
-        with create_session() as session:
-            session.scalar(sa.select(Connection.id).limit(1))
-    except Exception as fault:  # noqa: BLE001 - whatever a driver raises; its text may hold the database's password
-        return type(fault).__name__
-    return None
+        return Check("connection", "FAIL", *why_missing(conn_id), conn_id)
 
 
 def _ask(channel: Channel) -> Answer | Dialog360Error:

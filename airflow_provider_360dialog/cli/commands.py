@@ -4,93 +4,40 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
+from airflow_provider_360dialog.cli.campaign_commands import CAMPAIGN_COMMANDS
+from airflow_provider_360dialog.cli.emulator import EMULATOR
+from airflow_provider_360dialog.cli.offer import JSON, Command, Group, count, instant, option
+
 PROGRAM: Final = "dialog360"
-ABOUT: Final = "WhatsApp media at 360dialog: files, the ledger, and what may be wrong."
+ABOUT: Final = "WhatsApp media at 360dialog: files, campaigns, channels, the ledger, and what may be wrong."
 _EXIT_CODES: Final = "Exit status: 0 all is well, 1 problems were found, 2 not a command."
 
 
-@dataclass(frozen=True)
-class Option:
-    """An option of a command, in argparse's words."""
-
-    flags: tuple[str, ...]
-    settings: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Command:
-    """A command. ``handler``: ``module:function`` in this package, imported when it is run."""
-
-    name: str
-    about: str
-    handler: str
-    options: tuple[Option, ...] = ()
-
-
-@dataclass(frozen=True)
-class Group:
-    """Commands under one name."""
-
-    name: str
-    about: str
-    commands: tuple[Command, ...]
-
-
-def instant(text: str) -> datetime:
-    """An aware instant.
-
-    Raises:
-        argparse.ArgumentTypeError: with what it has to look like.
-    """
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
-        raise argparse.ArgumentTypeError(f"not an instant with a time zone, such as 2026-11-22T06:00:00+00:00: {text!r}")
-    return found
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise argparse.ArgumentTypeError(f"not a whole number: {text!r}")
-    return int(text)
-
-
-def _option(*flags: str, **settings: Any) -> Option:
-    return Option(flags, settings)
-
-
-_JSON: Final = _option("--json", action="store_true", help="print one JSON object instead of text")
-
 COMMANDS: Final[tuple[Command | Group, ...]] = (
+    *CAMPAIGN_COMMANDS,
     Group(
         "ledger",
         "what the provider remembers",
         (
-            Command("init", "create the ledger where there is none", "ledger:init", (_JSON,)),
-            Command("migrate", "bring the ledger's schema up to this version, under a lock", "ledger:migrate", (_JSON,)),
-            Command("stats", "count media ids, uploads and refusals of each channel", "ledger:stats", (_JSON,)),
+            Command("init", "create the ledger where there is none", "ledger:init", (JSON,)),
+            Command("migrate", "bring the ledger's schema up to this version, under a lock", "ledger:migrate", (JSON,)),
+            Command("stats", "count media ids, uploads and refusals of each channel", "ledger:stats", (JSON,)),
             Command(
                 "verify",
                 "look for what does not fit together; asks 360dialog nothing",
                 "ledger:verify",
                 (
-                    _JSON,
-                    _option(
+                    JSON,
+                    option(
                         "--restored-at",
                         type=instant,
                         metavar="INSTANT",
                         help="after a restore: the instant that the backup shows; names what cannot be trusted since",
                     ),
-                    _option(
-                        "--limit", type=_count, default=5, metavar="N", help="rows named of each kind (default: %(default)s)"
-                    ),
+                    option("--limit", type=count, default=5, metavar="N", help="rows named of each kind (default: %(default)s)"),
                 ),
             ),
             Command(
@@ -98,10 +45,10 @@ COMMANDS: Final[tuple[Command | Group, ...]] = (
                 "write every media id as CSV or JSON lines",
                 "ledger:export",
                 (
-                    _JSON,
-                    _option("--format", choices=["csv", "jsonl"], help="default: what --to ends in, else csv"),
-                    _option("--to", metavar="PLACE", help="a path or an object storage URI (default: standard output)"),
-                    _option("--overwrite", action="store_true", help="replace what stands at --to"),
+                    JSON,
+                    option("--format", choices=["csv", "jsonl"], help="default: what --to ends in, else csv"),
+                    option("--to", metavar="PLACE", help="a path or an object storage URI (default: standard output)"),
+                    option("--overwrite", action="store_true", help="replace what stands at --to"),
                 ),
             ),
         ),
@@ -111,10 +58,10 @@ COMMANDS: Final[tuple[Command | Group, ...]] = (
         "judge files by their content, as an upload would, without sending anything",
         "files:check",
         (
-            _option("--json", action="store_true", help="print one JSON object a line, one for each file"),
-            _option("--headers-only", action="store_true", help="read headers and decode nothing: quick"),
-            _option("--prepare", metavar="DIR", help="keep copies there of the pictures that have to be mended; needs [media]"),
-            _option("files", nargs="+", metavar="FILE", help="a path or an object storage URI"),
+            option("--json", action="store_true", help="print one JSON object a line, one for each file"),
+            option("--headers-only", action="store_true", help="read headers and decode nothing: quick"),
+            option("--prepare", metavar="DIR", help="keep copies there of the pictures that have to be mended; needs [media]"),
+            option("files", nargs="+", metavar="FILE", help="a path or an object storage URI"),
         ),
     ),
     Command(
@@ -122,10 +69,11 @@ COMMANDS: Final[tuple[Command | Group, ...]] = (
         "check versions, connection, key, ledger, clocks and DAG folder; says what is wrong and what to do",
         "doctor:doctor",
         (
-            _JSON,
-            _option("--conn-id", action="append", metavar="CONN_ID", help="once or more (default: dialog360_default)"),
+            JSON,
+            option("--conn-id", action="append", metavar="CONN_ID", help="once or more (default: dialog360_default)"),
         ),
     ),
+    EMULATOR,
 )
 
 
@@ -156,8 +104,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _fill(parser: argparse.ArgumentParser, command: Command) -> None:
-    for option in command.options:
-        parser.add_argument(*option.flags, **option.settings)
+    for each in command.options:
+        parser.add_argument(*each.flags, **each.settings)
     parser.set_defaults(chosen=command)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Iterator
 
-    from airflow_provider_360dialog.cli.commands import Command
+    from airflow_provider_360dialog.cli.offer import Command
 
 OK: Final = 0
 PROBLEMS: Final = 1
@@ -46,19 +47,19 @@ class Result:
 
 def run(command: Command, args: Namespace) -> int:
     """Run a command and say what it found; the exit status."""
-    out = sys.stdout
+    out, as_json = sys.stdout, getattr(args, "json", False)
     try:
         with _logs_elsewhere(), _stored_connections():
             module, _, function = command.handler.partition(":")
             result: Result = getattr(import_module(f"airflow_provider_360dialog.cli.{module}"), function)(args, out)
         if result.text:
-            out.write((json.dumps({"ok": result.ok, **result.data}, indent=2) if args.json else result.text) + "\n")
+            out.write((json.dumps({"ok": result.ok, **result.data}, indent=2) if as_json else result.text) + "\n")
             out.flush()
     except UsageError as error:
         sys.stderr.write(f"dialog360: {error}\n")
         return USAGE
     except Dialog360Error as error:
-        return _say(error, as_json=args.json)
+        return _say(error, as_json=as_json)
     except BrokenPipeError:  # whoever reads has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
         return PROBLEMS
@@ -67,17 +68,30 @@ def run(command: Command, args: Namespace) -> int:
     except Exception as error:
         if not type(error).__module__.startswith("airflow."):
             raise
-        return _say(error, as_json=args.json)
+        return _say(error, as_json=as_json)
     return OK if result.ok else PROBLEMS
 
 
 def _say(error: Exception, *, as_json: bool) -> int:
-    sentence = " ".join(str(error).split())
+    sentence = " ".join(_words(error).split())
     if as_json:
         told = {"ok": False, "error": type(error).__name__, "message": sentence}
         sys.stdout.write(json.dumps(told, indent=2) + "\n")
     sys.stderr.write(f"{sentence}\n")
     return PROBLEMS
+
+
+def _words(error: Exception) -> str:
+    """What an error says; where it comes of a connection that Airflow does not have, with the way out."""
+    for each in (error, error.__cause__):
+        named = re.search("conn_id `([^`]+)` isn't defined", str(each))
+        if named and type(each).__name__ == "AirflowNotFoundException":
+            from airflow_provider_360dialog.cli.connections import why_missing
+
+            with redirect_stdout(sys.stderr), _stored_connections():
+                message, remedy = why_missing(named[1], conn_type="...")
+            return f"Connection {named[1]!r}: {message} -> {remedy}" if each is error else f"{error} {message} -> {remedy}"
+    return str(error)
 
 
 @contextmanager

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from airflow_provider_360dialog.ledger.bounded import Count
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -32,3 +37,25 @@ def duration(seconds: float) -> str:
 def counted(count: int, one: str, many: str | None = None) -> str:
     """``1 media id``, ``2 media ids``."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def how_many(count: Count) -> str:
+    """``1,204``, ``about 980,000``, ``at least 400,000``."""
+    prefix = {"exact": "", "about": "about ", "at_least": "at least "}[count.sure]
+    return f"{prefix}{count.number:,}"
+
+
+def moment(instant_s: float | None) -> str | None:
+    """An instant for programs: ISO 8601, UTC, whole seconds."""
+    return None if instant_s is None else datetime.fromtimestamp(instant_s, UTC).isoformat(timespec="seconds")
+
+
+def when(instant_s: float, now_s: float) -> str:
+    """An instant for people: ``2026-12-03 00:00 UTC (in 9 d 3 h)``."""
+    distance = f"in {duration(instant_s - now_s)}" if instant_s > now_s else f"{duration(now_s - instant_s)} ago"
+    return f"{datetime.fromtimestamp(instant_s, UTC):%Y-%m-%d %H:%M} UTC ({distance})"
+
+
+def number_ending(ends_in: str) -> str:
+    """A number, by its last two digits."""
+    return f"...{ends_in}"

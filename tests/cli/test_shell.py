@@ -89,17 +89,31 @@ def test_airflow_gets_every_command_and_option():
     from airflow.cli.cli_parser import get_parser
 
     for name, command in LEAVES.items():
-        required = ["dialog360", *name.split()]
         for option in command.options:
-            name_of = option.flags[0]
-            given = [] if option.settings.get("action") == "store_true" else [example(option)]
-            others = ["x"] if name == "check" and name_of != "files" else []
-            args = get_parser().parse_args([*required, *([name_of] if name_of.startswith("-") else []), *given, *others])
-            assert vars(args)[name_of.lstrip("-").replace("-", "_")]
+            words = [word for each in command.options if is_required(each) or each is option for word in words_of(each)]
+            args = get_parser().parse_args(["dialog360", *name.split(), *words])
+            assert vars(args)[option.flags[0].lstrip("-").replace("-", "_")]
+
+
+def is_required(option):
+    return option.settings.get("required") or not option.flags[0].startswith("-")
+
+
+def words_of(option):
+    """An option as somebody could give it."""
+    name = option.flags[0]
+    given = [] if option.settings.get("action") == "store_true" else [example(option)]
+    return [name, *given] if name.startswith("-") else given
 
 
 def example(option):
-    return {"--restored-at": "2026-11-22T06:00:00+00:00", "--limit": "3", "--format": "csv"}.get(option.flags[0], "x")
+    """A value that an option takes."""
+    instant = "2026-11-22T06:00:00+00:00"
+    of_name = {"--restored-at": instant, "--needed-until": instant}
+    of_type = {"count": "3", "hours": "1.5", "int": "3", "float": "0.5"}
+    choices = option.settings.get("choices")
+    kind = getattr(option.settings.get("type"), "__name__", "")
+    return of_name.get(option.flags[0]) or (choices[-1] if choices else of_type.get(kind, "x"))
 
 
 @pytest.mark.parametrize("name", LEAVES)
