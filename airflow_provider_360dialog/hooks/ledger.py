@@ -79,7 +79,10 @@ def _postgres_url(conn_id: str) -> URL:
         reason = f"[dialog360] ledger_conn_id names connection {conn_id!r}, which Airflow does not have"
         raise LedgerRefusedError(place=conn_id, reason=reason) from fault
     if conn.conn_type not in {"postgres", "postgresql"}:
-        raise LedgerRefusedError(place=conn_id, reason=f"connection {conn_id!r} is of type {conn.conn_type!r}, not postgres")
+        reason = f"connection {conn_id!r} is of type {conn.conn_type!r}, not postgres"
+        if conn.conn_type == "generic":
+            reason += "; Airflow stores that where its postgres provider is missing: add it by --conn-uri postgres://..."
+        raise LedgerRefusedError(place=conn_id, reason=reason)
     allowed = ("sslmode", "sslrootcert", "sslcert", "sslkey", "options", "target_session_attrs", "application_name")
     query = {name: str(value) for name, value in conn.extra_dejson.items() if name in allowed}
     return URL.create(

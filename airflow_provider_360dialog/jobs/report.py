@@ -209,7 +209,7 @@ class Report:
 
     def html(self) -> str:
         """The page: complete in itself, without scripts; it asks for nothing from anywhere."""
-        return _template().render(
+        page = _template().render(
             counts=self.counts,
             source=self._source,
             checked_at=self._checked_at,
@@ -218,6 +218,7 @@ class Report:
             warned=self._warned.groups(),
             prepared=self._prepared.groups(),
         )
+        return page.lstrip()  # what the template defines leaves blank lines
 
 
 @dataclass(frozen=True)

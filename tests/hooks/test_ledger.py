@@ -145,6 +145,12 @@ def test_a_connection_of_another_type_is_refused(conn_type, postgres_connection)
     assert "test-p" not in str(caught.value)
 
 
+def test_a_connection_whose_type_airflow_has_lost_is_refused_with_the_way_out(postgres_connection):
+    """``airflow connections add --conn-type postgres`` stores "generic" where no provider knows the type."""
+    with pytest.raises(LedgerRefusedError, match="--conn-uri postgres://"):
+        postgres_connection(conn_type="generic")
+
+
 @pytest.mark.parametrize("conn_type", ["postgres", "postgresql"])
 def test_a_postgres_connection_is_the_ledger_whatever_the_executor(conn_type, postgres_connection, say, monkeypatch):
     """SQLite's guard is not asked."""

@@ -85,7 +85,7 @@ def test_nothing_heavy_is_imported_while_a_dag_is_parsed(operator, checkout):
 def test_a_gate_fails_where_a_file_is_unfit_and_the_report_stands(folder, tmp_path):
     with pytest.raises(AirflowFailException, match=r"2 of 5 files cannot be sent.*report/report\.html"):
         check(folder, report_uri=str(tmp_path / "report"))
-    assert (tmp_path / "report" / "report.html").read_text().lower().lstrip().startswith("<!doctype html>")
+    assert (tmp_path / "report" / "report.html").read_text().lower().startswith("<!doctype html>")
     assert json.loads((tmp_path / "report" / "report.json").read_text())["counts"]["bad"] == 2
 
 
