@@ -13,6 +13,7 @@ from airflow_provider_360dialog.exceptions import SourceChangedError, WorkerUnav
 from airflow_provider_360dialog.media.decoding import workshop as workshops
 from airflow_provider_360dialog.media.decoding.workshop import Workshop
 from airflow_provider_360dialog.media.judge import inspect
+from airflow_provider_360dialog.media.preparation.fitting import TooLargeError
 from airflow_provider_360dialog.media.preparation.prepare import prepare
 from airflow_provider_360dialog.media.preparation.recipes import CHANGES, RECIPES
 from airflow_provider_360dialog.ports import Verdict
@@ -176,6 +177,11 @@ FAULTS = {
     "hangs": (workshops.JobHungError(120.0), "longer than 120 s"),
     "crashes": (workshops.JobCrashedError(11, None), "crash"),
     "is too large": (workshops.JobTooLargeError(), "more memory"),
+    "cannot be made small enough": (
+        workshops.JobFailedError("TooLargeError", str(TooLargeError(5_000_000, 5))),
+        f"could not be prepared: {TooLargeError(5_000_000, 5)}.",
+    ),
+    "is none": (workshops.JobFailedError("UnidentifiedImageError", "cannot identify '/tmp/a'"), "(UnidentifiedImageError)"),
 }
 
 

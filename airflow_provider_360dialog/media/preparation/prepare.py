@@ -23,6 +23,7 @@ from airflow_provider_360dialog.media.decoding.workshop import (
 from airflow_provider_360dialog.media.judge import examine
 from airflow_provider_360dialog.media.names import safe_name
 from airflow_provider_360dialog.media.pictures import Picture
+from airflow_provider_360dialog.media.preparation.fitting import TooLargeError
 from airflow_provider_360dialog.media.preparation.jpeg_quality import jpeg_quality
 from airflow_provider_360dialog.media.preparation.recipes import CHANGES, recipe_for
 from airflow_provider_360dialog.media.preparation.rewrite import rewrite
@@ -106,7 +107,10 @@ def _draw(recipe: Recipe, original: Path, target: Path, workshop: Workshop) -> d
     try:
         return workshop.run("redraw", limit_s=LONGEST_S, source=str(original), target=str(target), recipe=asdict(recipe))
     except JobFailedError as fault:
-        return f"it cannot be decoded ({fault.words or fault.kind})"
+        if fault.kind == TooLargeError.__name__:
+            return fault.words
+        words = fault.kind if "/" in fault.words else fault.words or fault.kind  # a path of ours says nothing about the file
+        return f"it cannot be decoded ({words})"
     except JobHungError:
         return f"it took longer than {LONGEST_S:.0f} s"
     except JobTooLargeError:
