@@ -70,7 +70,7 @@ class Preparer:
 
     @property
     def mark(self) -> str:
-        """See `jobs.plan.Preparing`."""
+        """See `jobs.judging.Preparing`."""
         return f"{RECIPES} {self._place}"
 
     def prepare(self, source: Source, **said: str | None) -> Prepared:
