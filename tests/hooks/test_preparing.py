@@ -126,7 +126,8 @@ def test_a_record_cannot_lead_to_another_file(photos, tmp_path):
     """Whoever may write to the folder must not have other files sent that our task may read."""
     first = prepared(tmp_path / "ready", photos / "turned.jpg")
     record = next((tmp_path / "ready").glob("*.json"))
-    record.write_text(record.read_text().replace(first.receipt.uri, "/etc/hostname"))
+    (tmp_path / "secret").write_bytes(bytes(first.size_bytes))
+    record.write_text(record.read_text().replace(first.receipt.uri, str(tmp_path / "secret")))
     assert prepared(tmp_path / "ready", photos / "turned.jpg") == first
 
 
