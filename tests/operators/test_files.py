@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from airflow.serialization.serialized_objects import DagSerialization
 from airflow_provider_360dialog.exceptions import StoppedError, StorageFailedError
 from airflow_provider_360dialog.hooks import places
 from airflow_provider_360dialog.hooks.dialog360 import Dialog360Hook
+from airflow_provider_360dialog.operators.campaigns import Dialog360PlanCampaignOperator, Dialog360UploadCampaignOperator
 from airflow_provider_360dialog.operators.files import Dialog360CheckMediaOperator, Dialog360PrepareMediaOperator
 from tests.support.pictures import jpeg, located, png, turned
 
@@ -196,3 +198,21 @@ def _is_our_worker(process):
         return parent == os.getpid() and "media.decoding.worker" in (process / "cmdline").read_text()
     except OSError:
         return False
+
+
+@pytest.mark.parametrize(
+    "operator", [Dialog360PlanCampaignOperator, Dialog360UploadCampaignOperator], ids=lambda each: each.__name__
+)
+def test_operators_of_campaigns_prepare_where_they_are_told_to(operator, connected, tmp_path):
+    """What they keep lies where they are told to keep it."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jpg").write_bytes(turned())
+    arguments = {"campaign": connected.number_id, "source": str(tmp_path / "in"), "needed_until": _in_days(9), "prepare": True}
+    whose = {"channels": ["number_a"]} if operator is Dialog360PlanCampaignOperator else {"dialog360_conn_id": "number_a"}
+    operator(task_id="t", prepared_uri=str(tmp_path / "ready"), **arguments, **whose).execute({})
+    assert [path.suffix for path in sorted((tmp_path / "ready").iterdir())] == [".jpg", ".json"]
+    assert connected.sent("upload") == (operator is Dialog360UploadCampaignOperator)
+
+
+def _in_days(days):
+    return (datetime.now(UTC) + timedelta(days=days)).isoformat()
