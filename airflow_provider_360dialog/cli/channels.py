@@ -11,14 +11,15 @@ from airflow_provider_360dialog.cli.run import Result
 from airflow_provider_360dialog.cli.words import how_many, moment, number_ending, when
 from airflow_provider_360dialog.hooks.ledger import ledger_store
 from airflow_provider_360dialog.ledger.bounded import total
-from airflow_provider_360dialog.ledger.overview import Overview, without_persons
+from airflow_provider_360dialog.ledger.overview import Overview
+from airflow_provider_360dialog.ledger.rejects import without_persons
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
     from airflow_provider_360dialog.cli.checks import Check
     from airflow_provider_360dialog.ledger.bounded import Count
-    from airflow_provider_360dialog.ledger.overview import ChannelOverview
+    from airflow_provider_360dialog.ledger.views import ChannelOverview
 
 SOON_DAYS: Final = 7
 _PAGE: Final = 100

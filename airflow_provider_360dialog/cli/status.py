@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Sequence
 
-    from airflow_provider_360dialog.ledger.overview import CampaignChannelOverview, CampaignOverview, ReasonCount
     from airflow_provider_360dialog.ledger.progress import Progress
     from airflow_provider_360dialog.ledger.store import Store
+    from airflow_provider_360dialog.ledger.views import CampaignChannelOverview, CampaignOverview, ReasonCount
 
 _COUNTS: Final = ("items", "done", "left", "rejected", "uploads", "size_bytes")
 

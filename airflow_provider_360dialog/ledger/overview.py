@@ -3,26 +3,35 @@
 Made for pages that somebody looks at while work goes on: each answer takes well under 200 ms at a million rows, because nothing
 is counted or looked at beyond a budget (`bounded`). What is not known exactly says so.
 
-Nothing here names a person: a campaign's keys and paths may be phone numbers or names, so a rejected item is told by its row, and
-a reason that quotes a path by its code alone.
+Nothing here names a person.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
 from airflow_provider_360dialog.exceptions import CampaignUnknownError
 from airflow_provider_360dialog.ledger import arrivals, rules, schema
-from airflow_provider_360dialog.ledger.bounded import Count, Sureness, count_ranges, table_of, total
+from airflow_provider_360dialog.ledger.bounded import Count, count_ranges, total
 from airflow_provider_360dialog.ledger.campaigns import good_until_of
 from airflow_provider_360dialog.ledger.progress import Lane, Progress, lanes_of, read_progress, read_safe_until
 from airflow_provider_360dialog.ledger.rations import ChannelRation, read_rations
+from airflow_provider_360dialog.ledger.rejects import count_reasons, read_rejects, without_persons
+from airflow_provider_360dialog.ledger.views import (
+    CampaignChannelOverview,
+    CampaignOverview,
+    ChannelOverview,
+    ConnectionOverview,
+    InboundOverview,
+    Page,
+    ReasonCount,
+    Reject,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,156 +42,10 @@ DAY_S: Final = 86_400.0
 DAYS: Final = 35
 
 _MEDIA_BUDGET: Final = 300_000
-_REASONS_BUDGET: Final = 5_000
 _ITEMS_BUDGET: Final = 12_500
 _ITEMS_OF_A_LIST_BUDGET: Final = 2_000
 _CURSOR: Final = re.compile(r"[0-9]{1,18}(-[0-9]{1,18})?")
-_channel, _item, _media, _campaign, _connection = schema.channel, schema.item, schema.media, schema.campaign, schema.connection
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Page(Generic[T]):
-    """Some rows; when they were read (float seconds, the ledger's clock); where the next page begins, None for no more."""
-
-    rows: tuple[T, ...]
-    now: float
-    after: str | None = None
-
-
-@dataclass(frozen=True)
-class ConnectionOverview:
-    """A connection that speaks for a channel. ``used_at``: when it was used last, float seconds; None where nobody noted it."""
-
-    conn_id: str
-    used_at: float | None
-
-
-@dataclass(frozen=True)
-class ChannelOverview:
-    """One channel. Instants are float seconds; None means that there is none, or that it has passed.
-
-    Attributes:
-        phone_number_id: never shown whole: `ends_in` is what may be shown. frozen_because: why nothing may be sent for it.
-        pace_per_s, line_per_s: uploads a second that are allowed now, and that are believed to hold.
-        paused_until: no upload before. credits_left, credits: failed GETs that it can still afford, of how many.
-        closed_until: no GET before. is_blocked: because a block was seen; else the error budget is spent.
-        live: current ids that are safe now. dying: for each of the next 35 days, how many of them stop being safe.
-    """
-
-    row: int
-    phone_number_id: str = field(repr=False)
-    connections: tuple[ConnectionOverview, ...]
-    frozen_because: str | None
-    pace_per_s: float
-    line_per_s: float
-    paused_until: float | None
-    credits_left: int
-    credits: int
-    closed_until: float | None
-    is_blocked: bool
-    live: Count
-    dying: tuple[Count, ...]
-
-    @property
-    def ends_in(self) -> str:
-        """The last two digits of its phone number id."""
-        return self.phone_number_id[-2:]
-
-
-@dataclass(frozen=True)
-class CampaignChannelOverview:
-    """A channel's part of a campaign. ``eta_s``: seconds until the last upload is sent, at the line; None where it is frozen."""
-
-    row: int
-    ends_in: str
-    conn_id: str
-    progress: Progress
-    line_per_s: float
-    paused_until: float | None
-    is_frozen: bool
-    eta_s: float | None
-
-
-@dataclass(frozen=True)
-class CampaignOverview:
-    """One campaign. Instants are float seconds.
-
-    Attributes:
-        planned_at: when the last plan was complete; None while the first one runs. version: of its export; 0 before the first.
-        good_until: until when an id has to be safe to count as done. progress: over all its channels.
-        eta_s: seconds until the slowest channel is through, at the line; None where one of them is frozen.
-        safe_until: the first instant at which an id that is done stops being safe; None where it was not asked for or nothing is
-            done. safe_until_is_exact: else it is safe at least until then.
-        channels: the most uploads first. has_all_channels: False where it has more than could be looked at.
-    """
-
-    row: int
-    name: str
-    needed_until: float
-    planned_at: float | None
-    version: int
-    good_until: float
-    progress: Progress
-    eta_s: float | None
-    safe_until: float | None
-    safe_until_is_exact: bool
-    channels: tuple[CampaignChannelOverview, ...]
-    has_all_channels: bool
-
-
-@dataclass(frozen=True)
-class Reason:
-    """Why an item was rejected, without paths and without numbers of persons."""
-
-    code: str
-    message: str
-    remedy: str
-
-
-@dataclass(frozen=True)
-class Reject:
-    """A rejected item, by a row number that says nothing of it. ``ends_in``: of its channel's number."""
-
-    row: int
-    ends_in: str
-    reasons: tuple[Reason, ...]
-
-
-@dataclass(frozen=True)
-class ReasonCount:
-    """How many items were rejected for a code; message and remedy are those of one of them."""
-
-    reason: Reason
-    count: Count
-
-
-@dataclass(frozen=True)
-class InboundOverview:
-    """What customers sent to one channel. Instants are float seconds.
-
-    Attributes:
-        overdue, urgent, soon, later: pending files whose life has ended; ends within a day; within three days; later.
-        suspects: of these, files of batches that may be made up. suspect_batches: how many batches that are.
-        oldest_received_at: of the pending; None where nothing is.
-        lost: reason -> how many, in the newest `arrivals.RUNS` runs of the ledger.
-    """
-
-    row: int
-    ends_in: str
-    overdue: Count
-    urgent: Count
-    soon: Count
-    later: Count
-    suspects: Count
-    suspect_batches: int
-    oldest_received_at: float | None
-    lost: dict[str, Count]
-
-    @property
-    def pending(self) -> Count:
-        """All that is still to be archived."""
-        return total((self.overdue, self.urgent, self.soon, self.later))
+_channel, _media, _campaign, _connection = schema.channel, schema.media, schema.campaign, schema.connection
 
 
 class Overview:
@@ -287,29 +150,10 @@ class Overview:
         Raises:
             CampaignUnknownError: it was never planned.
         """
-        channel, row = _cursor(after)
-        found: list[Reject] = []
         with self._read() as db:
             now = self._now(db)
-            campaign = _campaign_row(db, name).id
-            numbers = self._channels_with_rejects(db, campaign)
-            at = (0, 0)
-            for channel_id, number in numbers:
-                if channel_id < channel:
-                    continue
-                behind = row if channel_id == channel else 0
-                query = (
-                    sa.select(_item.c.id, _item.c.reason)
-                    .where(*_rejected(campaign, channel_id), _item.c.id > behind)
-                    .order_by(_item.c.id)
-                    .limit(limit + 1 - len(found))
-                )
-                for each in db.execute(query):
-                    if len(found) == limit:
-                        return Page(tuple(found), now, f"{at[0]}-{at[1]}")
-                    found.append(Reject(each.id, number[-2:], _reasons(each.reason)))
-                    at = (channel_id, each.id)
-        return Page(tuple(found), now)
+            found, behind = read_rejects(db, _campaign_row(db, name).id, after=_cursor(after), limit=limit)
+        return Page(tuple(found), now, behind)
 
     def reject_reasons(self, name: str) -> list[ReasonCount]:
         """Why a campaign's items were rejected, the most frequent reason first; over the first rejected items of each channel.
@@ -318,27 +162,7 @@ class Overview:
             CampaignUnknownError: it was never planned.
         """
         with self._read() as db:
-            campaign = _campaign_row(db, name).id
-            ids = [channel_id for channel_id, _ in self._channels_with_rejects(db, campaign)]
-            columns = (("campaign", sa.BigInteger), ("channel", sa.BigInteger))
-            cells = table_of(self._store.dialect, [(campaign, channel_id) for channel_id in ids], columns)
-            joined = sa.select(_item.c.reason).join_from(cells, _item, sa.and_(*_rejected(cells.c.campaign, cells.c.channel)))
-            looked_at = joined.limit(_REASONS_BUDGET + 1).subquery()
-            query = sa.select(looked_at.c.reason, sa.func.count().label("rows")).group_by(looked_at.c.reason)
-            rows = db.execute(query).all() if ids else []
-        counts: dict[str, ReasonCount] = {}
-        sure: Sureness = "exact" if sum(row.rows for row in rows) <= _REASONS_BUDGET else "at_least"
-        for row in rows:
-            for reason in _reasons(row.reason):
-                known = counts.get(reason.code, ReasonCount(reason, Count(0)))
-                counts[reason.code] = ReasonCount(known.reason, Count(known.count.number + row.rows, sure))
-        return sorted(counts.values(), key=lambda each: (-each.count.number, each.reason.code))
-
-    def _channels_with_rejects(self, db: sa.Connection, campaign: int) -> list[tuple[int, str]]:
-        """(channel, phone number id) of those that have any."""
-        any_ = sa.exists().where(*_rejected(campaign, _channel.c.id))
-        query = sa.select(_channel.c.id, _channel.c.phone_number_id).where(any_).order_by(_channel.c.id)
-        return [(row.id, row.phone_number_id) for row in db.execute(query)]
+            return count_reasons(db, _campaign_row(db, name).id)
 
     # --- inbound --------------------------------------------------------------------------------------------------
 
@@ -470,29 +294,6 @@ def _campaign_overview(
         channels=tuple(parts),
         has_all_channels=has_all_channels,
     )
-
-
-def _rejected(campaign: Any, channel: Any) -> tuple[sa.ColumnElement[bool], ...]:
-    return _item.c.campaign_id == campaign, _item.c.channel_id == channel, _item.c.state == schema.REJECTED
-
-
-def _reasons(text: str | None) -> tuple[Reason, ...]:
-    found = json.loads(text or "[]") or [{"code": "unknown"}]
-    return tuple(_reason(each.get("code", "unknown"), each.get("message", ""), each.get("remedy", "")) for each in found)
-
-
-def _reason(code: str, message: str, remedy: str) -> Reason:
-    if code == "source_unreadable":  # the message quotes the path
-        return Reason(code, "The file cannot be read where the manifest says that it is.", remedy)
-    if code == "source_changed":
-        return Reason(code, "The file has changed since it was planned.", remedy)
-    return Reason(code, without_persons(message), without_persons(remedy))
-
-
-def without_persons(text: str) -> str:
-    """A text without what may stand for a person: addresses of files, and digits as long as a phone number."""
-    text = re.sub(r"\w[\w+.-]*://\S+", "(address)", text)
-    return re.sub(r"\d{5,}(\d\d)", r"…\1", text)
 
 
 def _cursor(after: str | None) -> tuple[int, int]:

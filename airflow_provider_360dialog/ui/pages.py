@@ -16,13 +16,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from airflow_provider_360dialog.jobs.report import printable, size_words
 from airflow_provider_360dialog.ledger.bounded import Count
-from airflow_provider_360dialog.ledger.overview import DAY_S, without_persons
+from airflow_provider_360dialog.ledger.overview import DAY_S
+from airflow_provider_360dialog.ledger.rejects import without_persons
 from airflow_provider_360dialog.ui.chart import bars, parts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from airflow_provider_360dialog.ledger.overview import (
+    from airflow_provider_360dialog.ledger.views import (
         CampaignOverview,
         ChannelOverview,
         InboundOverview,

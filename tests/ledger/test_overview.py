@@ -11,13 +11,14 @@ import pytest
 import sqlalchemy as sa
 
 from airflow_provider_360dialog.exceptions import CampaignUnknownError
-from airflow_provider_360dialog.ledger import arrivals, bounded, overview, progress, schema
+from airflow_provider_360dialog.ledger import arrivals, bounded, overview, progress, rejects, schema
 from airflow_provider_360dialog.ledger.bounded import Count, count_ranges, total
 from airflow_provider_360dialog.ledger.campaigns import Campaigns, PlannedItem
 from airflow_provider_360dialog.ledger.channels import Channels
 from airflow_provider_360dialog.ledger.inbound import LIFE_S
 from airflow_provider_360dialog.ledger.intake import Arrival
-from airflow_provider_360dialog.ledger.overview import Overview, without_persons
+from airflow_provider_360dialog.ledger.overview import Overview
+from airflow_provider_360dialog.ledger.rejects import without_persons
 from airflow_provider_360dialog.ports import Policy
 from tests.ledger.doubles import START, file_of, ledger_of, upload
 
@@ -381,7 +382,7 @@ def test_reasons_are_counted_the_most_frequent_first(look, ledger, plan, monkeyp
         ("image_too_large", "Save it smaller.", Count(3)),
         ("file_empty", "", Count(1)),
     ]
-    monkeypatch.setattr(overview, "_REASONS_BUDGET", 2)
+    monkeypatch.setattr(rejects, "_REASONS_BUDGET", 2)
     assert {each.count.sure for each in look.reject_reasons("spring")} == {"at_least"}
     assert look.reject_reasons("spring")[0].count.number <= 3
 

@@ -6,8 +6,8 @@ import pytest
 
 from airflow_provider_360dialog.jobs.report import size_words
 from airflow_provider_360dialog.ledger.bounded import Count
-from airflow_provider_360dialog.ledger.overview import CampaignOverview
 from airflow_provider_360dialog.ledger.progress import Progress
+from airflow_provider_360dialog.ledger.views import CampaignOverview
 from airflow_provider_360dialog.ui.chart import bars, parts
 from airflow_provider_360dialog.ui.pages import count_words, duration_words, verdict
 
