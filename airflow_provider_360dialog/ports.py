@@ -152,7 +152,8 @@ class DownloadedMedia(Record):
     """A file that now stands complete under its final name.
 
     Attributes:
-        uri: where. size_bytes, sha256 (lowercase hex): of the stored bytes. mime_type: as announced, else as judged by content.
+        uri: where. size_bytes, sha256: of the stored bytes, the latter as lowercase hex.
+        mime_type: as announced, else as judged by content.
     """
 
     uri: str
@@ -382,6 +383,14 @@ class Folder(Protocol):
     def stage(self) -> AbstractContextManager[StagedFor]:
         """A temporary home for one file. Leaving without `StagedFor.publish` removes every trace."""
         ...
+
+
+@dataclass(frozen=True)
+class DagRun:
+    """The DAG run of Airflow on whose behalf something is done."""
+
+    dag_id: str
+    run_id: str
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_360dialog.cli.checks import Check
     from airflow_provider_360dialog.ledger.bounded import Count
-    from airflow_provider_360dialog.ledger.views import ChannelOverview
+    from airflow_provider_360dialog.ledger.views import ChannelOverview, ConnectionOverview
 
 SOON_DAYS: Final = 7
 _PAGE: Final = 100
@@ -32,7 +32,7 @@ def channels(args: Namespace, out: TextIO) -> Result:
     found = list(_all(Overview(store)))
     now = store.read_now().timestamp()
     health = _ask(found) if args.health else {}
-    is_well = not any(each.frozen_because or each.closed_until for each in found)
+    is_well = not any(each.frozen_because or each.closed_until or _refused(each) for each in found)
     is_well = is_well and not any(check.level == "FAIL" for check in health.values())
     return Result(_text(found, health, now, out), {"channels": [_told(each, health) for each in found]}, ok=is_well)
 
@@ -74,6 +74,9 @@ def _told(each: ChannelOverview, health: dict[str, Check]) -> dict[str, Any]:
         "number_ends_in": each.ends_in,
         "conn_ids": [connection.conn_id for connection in each.connections],
         "frozen_because": each.frozen_because,
+        "key_refused": [
+            {"conn_id": one.conn_id, "at": moment(one.key_refused_at), "status": one.key_refused_status} for one in _refused(each)
+        ],
         "pace_per_s": round(each.pace_per_s, 2),
         "line_per_s": round(each.line_per_s, 2),
         "paused_until": moment(each.paused_until),
@@ -94,6 +97,11 @@ def _told(each: ChannelOverview, health: dict[str, Check]) -> dict[str, Any]:
     return told
 
 
+def _refused(each: ChannelOverview) -> list[ConnectionOverview]:
+    """Its connections whose key does not work."""
+    return [one for one in each.connections if one.key_refused_at is not None]
+
+
 def _unsure(live: Count, soon: Count) -> Iterator[tuple[str, Count]]:
     return ((name, count) for name, count in (("live", live), ("dying_within_7_days", soon)) if count.sure != "exact")
 
@@ -112,6 +120,10 @@ def _text(found: Sequence[ChannelOverview], health: dict[str, Check], now: float
         if each.frozen_because:
             page.blank()
             page.say(f"{number_ending(each.ends_in)} is frozen: {each.frozen_because}.", "bold red")
+        for one in _refused(each):
+            page.blank()
+            told = f"refused the key of {one.conn_id} (HTTP {one.key_refused_status}) at {when(one.key_refused_at or now, now)}"
+            page.say(f"{number_ending(each.ends_in)}: 360dialog {told}, and has accepted nothing since.", "bold red")
         if each.paused_until:
             page.blank()
             page.say(f"{number_ending(each.ends_in)}: no upload before {when(each.paused_until, now)}.", "yellow")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Sequence
 
+    from airflow_provider_360dialog.ledger.campaign_runs import CampaignRun
     from airflow_provider_360dialog.ledger.progress import Progress
     from airflow_provider_360dialog.ledger.store import Store
     from airflow_provider_360dialog.ledger.views import CampaignChannelOverview, CampaignOverview, ReasonCount
@@ -78,6 +79,8 @@ def _told(found: CampaignOverview, reasons: Sequence[ReasonCount], *, complete: 
         "safe_until": moment(found.safe_until),
         "safe_until_is_exact": found.safe_until_is_exact,
         "version": found.version,
+        "running": found.is_running,
+        "runs": [_told_run(each) for each in found.runs],
         **_numbers(found.progress),
         "eta_s": _rounded(found.eta_s),
         "channels": [
@@ -89,6 +92,8 @@ def _told(found: CampaignOverview, reasons: Sequence[ReasonCount], *, complete: 
                 "paused_until": moment(each.paused_until),
                 "frozen": each.is_frozen,
                 "eta_s": _rounded(each.eta_s),
+                "safe_until": moment(each.safe_until),
+                "safe_until_is_exact": each.safe_until_is_exact,
             }
             for each in found.channels
         ],
@@ -102,6 +107,16 @@ def _told(found: CampaignOverview, reasons: Sequence[ReasonCount], *, complete: 
             }
             for each in reasons
         ],
+    }
+
+
+def _told_run(each: CampaignRun) -> dict[str, Any]:
+    return {
+        "dag_id": each.dag_id,
+        "run_id": each.run_id,
+        "running": each.is_running,
+        "began_at": moment(each.began_at),
+        "seen_at": moment(each.seen_at),
     }
 
 
@@ -126,6 +141,8 @@ def _text(found: CampaignOverview, reasons: Sequence[ReasonCount], *, complete: 
     page.say(*_safe_until(found, now))
     if found.progress.uploads.number:
         page.say(f"Through       {_eta(found.eta_s)}")
+    for run in found.runs[:1]:
+        page.say(f"At it         {_run(run, now)}", "" if run.is_running else "yellow" * bool(found.progress.left.number))
     page.blank()
     head = ["channel", "number", "items", "done", "left", "rejected", "to upload", "size", "per s", "through"]
     rows = [_row(each) for each in found.channels]
@@ -164,6 +181,11 @@ def _safe_until(found: CampaignOverview, now: float) -> tuple[str, str]:
     if found.safe_until < found.needed_until:
         return f"{words}: too early for the last send, refresh it before", "yellow"
     return words, ""
+
+
+def _run(each: CampaignRun, now: float) -> str:
+    who = "somebody outside of a DAG" if each.dag_id is None else f"DAG {each.dag_id}, run {each.run_id}"
+    return f"{who}, now" if each.is_running else f"nobody now; last {who}, until {when(each.seen_at, now)}"
 
 
 def _row(each: CampaignChannelOverview) -> Sequence[Any]:

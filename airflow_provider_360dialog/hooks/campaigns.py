@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from airflow_provider_360dialog.exceptions import CallError, TooManyRejectsError
 from airflow_provider_360dialog.hooks.arguments import instant, share
 from airflow_provider_360dialog.hooks.lineage import CAMPAIGNS_URI, note, place_of
+from airflow_provider_360dialog.hooks.tasks import dag_run
 
 if TYPE_CHECKING:
     import os
@@ -106,7 +107,7 @@ class Campaigns:
                 written.append(str(place))
 
         with _preparing(kept_at, wanted=prepare) as preparing:
-            planner = Planner(store, source_at, self._stop, preparing)
+            planner = Planner(store, source_at, self._stop, preparing, dag_run())
             plan = planner.dry_run if dry_run else partial(planner.plan, write_rejects=write)
             found = plan(given.items(), order)
         if not dry_run:
@@ -254,6 +255,7 @@ class Campaigns:
             report=tell,
             concurrency=concurrency,
             max_bytes_in_flight=max_bytes_in_flight,
+            dag_run=dag_run(),
         )
 
 

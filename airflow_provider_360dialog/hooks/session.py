@@ -6,6 +6,7 @@ import logging
 import math
 import threading
 import time
+from contextlib import suppress
 from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -16,16 +17,20 @@ from airflow_provider_360dialog.exceptions import (
     ChannelFrozenError,
     Dialog360Error,
     KeyRefusedError,
+    LedgerRefusedError,
     LedgerUnavailableError,
     StoppedError,
 )
 from airflow_provider_360dialog.hooks.metrics import Meter
+from airflow_provider_360dialog.hooks.tasks import task_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider_360dialog.api.client import MediaApi
+    from airflow_provider_360dialog.api.messages import Operation
     from airflow_provider_360dialog.jobs.calls import Calls
+    from airflow_provider_360dialog.ledger.store import Store
     from airflow_provider_360dialog.ports import Channel
 
 T = TypeVar("T")
@@ -58,6 +63,7 @@ class Session:
         self._refused: Dialog360Error | None = None
         self._asked_whether_moved = False
         self._read_again_at = self._speak_again_at = -math.inf
+        self._is_key_known_to_work = False
 
     def calls(self) -> Calls:
         """The wire and ledger of the connection as it stands; from its next call on, whoever uses them goes by what it says now.
@@ -108,6 +114,23 @@ class Session:
                 self._refused = refused
             calls = self._usable()
         return call(calls)
+
+    def _answered(self, store: Store, origin: str, operation: Operation, outcome: object) -> None:
+        """An attempt's outcome: for the metrics, and for people who ask after the key's health. No decision depends on either."""
+        self.meter.answered(operation, outcome)
+        is_refused = isinstance(outcome, KeyRefusedError | AccessRefusedError)
+        if operation == "download" or (isinstance(outcome, Dialog360Error) and not is_refused):
+            return  # a download may be refused for its URL's sake
+        if self._is_key_known_to_work and not is_refused:
+            return
+        from airflow_provider_360dialog.ledger.channels import Channels
+
+        with suppress(LedgerUnavailableError, LedgerRefusedError):
+            if isinstance(outcome, KeyRefusedError | AccessRefusedError):
+                Channels(store).key_refused(self._conn_id, origin, outcome.status)
+            else:
+                Channels(store).key_accepted(self._conn_id, origin)
+            self._is_key_known_to_work = not is_refused
 
     def _usable(self) -> Calls:
         """What `calls` gives. Called with the lock held."""
@@ -166,9 +189,9 @@ class Session:
         store, before = ledger_store().open(), self._calls
         api = api or MediaApi(channel)
         whose = partial(identify, channel, api=api, store=store, conn_id=self._conn_id)
-        task, try_number = _task()
+        task, try_number = task_name()
         ledger = ChannelLedger(store, whose, task=task, try_number=try_number)
-        self._calls = Calls(api, ledger, stop=self.stop, meter=self.meter.answered)
+        self._calls = Calls(api, ledger, stop=self.stop, meter=partial(self._answered, store, channel.base_url))
         self._channel = channel
         self._speak_again_at = time.monotonic() + _SPEAK_EVERY_S
         if before is not None and before.api is not api:
@@ -184,14 +207,3 @@ class Session:
         identity = calls.ledger.identity
         reason = freeze_if_moved(identity, api=calls.api, store=calls.ledger.store)
         return None if reason is None else ChannelFrozenError(phone_number_id=identity.phone_number_id, reason=reason)
-
-
-def _task() -> tuple[str | None, int]:
-    """Airflow's name for the running task, the same in all its tries, and the try; None outside of a task."""
-    from airflow.sdk import get_current_context
-
-    try:
-        ti = get_current_context()["ti"]
-    except RuntimeError:
-        return None, 0
-    return f"{ti.dag_id}/{ti.run_id}/{ti.task_id}/{ti.map_index}", ti.try_number

@@ -25,6 +25,7 @@ from airflow_provider_360dialog.exceptions import (
     WaitError,
 )
 from airflow_provider_360dialog.jobs.calls import patiently
+from airflow_provider_360dialog.ledger.campaign_runs import Presence
 from airflow_provider_360dialog.ledger.campaigns import Campaigns
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_360dialog.ledger.campaigns import PendingItem
     from airflow_provider_360dialog.ledger.store import Store
-    from airflow_provider_360dialog.ports import UploadedMedia
+    from airflow_provider_360dialog.ports import DagRun, UploadedMedia
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +89,7 @@ class Uploader:
         stop: set when the task is told to end. report: takes the progress every ten seconds; must not raise.
         concurrency: files at once; None lets it follow from the pace and from how long uploads take, up to 64.
         max_bytes_in_flight: of all files that are being sent together; one that is larger goes alone.
+        dag_run: on whose behalf; None outside of Airflow's tasks.
     """
 
     store: Store
@@ -96,6 +98,7 @@ class Uploader:
     report: Callable[[Progress], object] = lambda _: None
     concurrency: int | None = None
     max_bytes_in_flight: int = 64 * 1024 * 1024
+    dag_run: DagRun | None = None
 
     def upload(self, name: str, channel_id: int, *, max_reject_ratio: float) -> Progress:
         """Upload all files of a campaign's items on one channel that have no id yet that is safe for long enough.
@@ -112,7 +115,8 @@ class Uploader:
         look = partial(campaigns.work, campaign, channel_id)
         before = next(iter(patiently(look, stop=self.stop)), None)
         total = 0 if before is None else before.items - before.ready - before.rejected
-        progress = _Run(self, campaigns, Progress(total=total)).run(pages)
+        with Presence(self.store, campaign.row, channel_id, self.dag_run).told() as seen:
+            progress = _Run(self, campaigns, Progress(total=total), seen=seen).run(pages)
         after_all = next(iter(patiently(look, stop=self.stop)), None)
         # Those of the plan were weighed by the plan; those of earlier tries count, so that a retry is no way around.
         if after_all is not None and after_all.rejected_later > max_reject_ratio * after_all.items:
@@ -183,8 +187,16 @@ class _Run:
         refused: the last of 360dialog's refusals. missing: the last file that was not there, or not the one that was planned.
     """
 
-    def __init__(self, means: Uploader, campaigns: Campaigns, progress: Progress, *, keep_items: bool = False) -> None:
-        self._means, self._campaigns, self._progress = means, campaigns, progress
+    def __init__(
+        self,
+        means: Uploader,
+        campaigns: Campaigns,
+        progress: Progress,
+        *,
+        keep_items: bool = False,
+        seen: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._means, self._campaigns, self._progress, self._seen = means, campaigns, progress, seen
         self._keep_items = keep_items
         self._hands = means.concurrency or _FIRST_HANDS
         self._under_way: dict[Future[UploadedMedia], PendingItem] = {}
@@ -378,6 +390,7 @@ class _Run:
         rate = (self._progress.done - self._done_at_telling) / max(0.001, now - self._told_at)
         self._told_at, self._done_at_telling = now, self._progress.done
         log.info("%s", self._progress.line(rate))
+        self._seen()
         self._means.report(self._progress)
 
 

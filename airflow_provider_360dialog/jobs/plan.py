@@ -20,6 +20,7 @@ from airflow_provider_360dialog.exceptions import CallError, StoppedError
 from airflow_provider_360dialog.jobs.calls import patiently
 from airflow_provider_360dialog.jobs.judging import Judges, reason_of, said_of
 from airflow_provider_360dialog.jobs.manifest import Malformed, Wanted
+from airflow_provider_360dialog.ledger.campaign_runs import ALL_CHANNELS, Presence
 from airflow_provider_360dialog.ledger.campaigns import Campaigns, PlannedItem, good_until_of
 from airflow_provider_360dialog.ledger.rules import CEILING_PER_S
 from airflow_provider_360dialog.ledger.sources import Sources
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_360dialog.jobs.judging import Judged, Preparing
     from airflow_provider_360dialog.ledger.store import Store
-    from airflow_provider_360dialog.ports import Source
+    from airflow_provider_360dialog.ports import DagRun, Source
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -140,13 +141,14 @@ class Planner:
 
     Attributes:
         store: the ledger. source_at: opens a file by its uri; raises where that is none. stop: set when the task is told to end.
-        preparing: None judges files as they are.
+        preparing: None judges files as they are. dag_run: on whose behalf; None outside of Airflow's tasks.
     """
 
     store: Store
     source_at: Callable[[str], Source]
     stop: threading.Event = field(default_factory=threading.Event)
     preparing: Preparing | None = None
+    dag_run: DagRun | None = None
 
     def plan(
         self, wanted: Iterable[Wanted | Malformed], order: Order, *, write_rejects: Callable[[Iterator[str]], object]
@@ -164,9 +166,11 @@ class Planner:
         campaigns = Campaigns(self.store)
         campaign = self.ask(campaigns.begin_plan, order.campaign, order.needed_until)
         plan = _Plan(self, order)
-        with tempfile.TemporaryFile("w+", encoding="utf-8") as rejects:
+        presence = Presence(self.store, campaign.row, ALL_CHANNELS, self.dag_run)
+        with tempfile.TemporaryFile("w+", encoding="utf-8") as rejects, presence.told() as seen:
             for planned in plan.pages(wanted, rejects):
                 self.ask(campaigns.record, campaign, planned)
+                seen()
             _pass_on(rejects, write_rejects)
         only = None if order.whole else {each.channel_id for each in order.numbers}
         let_go = self.ask(campaigns.end_plan, campaign, only=only)

@@ -102,7 +102,7 @@ class Channels:
         with self._store.read() as db:
             mark = self._mark(db, api_key, origin)
             of_key = schema.key.c.fingerprint == mark
-            of_connection = sa.and_(schema.connection.c.conn_id == conn_id, schema.connection.c.origin == origin)
+            of_connection = sa.and_(*_connection(conn_id, origin))
             by_key = _identity(db.execute(_channels().join(schema.key).where(of_key)).first())
             by_connection = _identity(db.execute(_channels().join(schema.connection).where(of_connection)).first())
         return by_key, by_connection
@@ -162,6 +162,22 @@ class Channels:
             ).all()
         return [row.conn_id for row in others if any(getattr(row, name) != value for name, value in said.items())]
 
+    def key_refused(self, conn_id: str, origin: str, status: int) -> None:
+        """Record that 360dialog has refused a connection's key, for people who look."""
+        with self._store.write() as db:
+            now = db.execute(sa.select(self._store.now)).scalar_one()
+            values = {"key_refused_at": now, "key_refused_status": status}
+            db.execute(schema.connection.update().where(*_connection(conn_id, origin)).values(**values))
+
+    def key_accepted(self, conn_id: str, origin: str) -> None:
+        """Record that a connection's key works, where it was refused before."""
+        of_connection = (*_connection(conn_id, origin), schema.connection.c.key_refused_at.is_not(None))
+        with self._store.read() as db:
+            if db.execute(sa.select(schema.connection.c.conn_id).where(*of_connection)).first() is None:
+                return
+        with self._store.write() as db:
+            db.execute(schema.connection.update().where(*of_connection).values(key_refused_at=None, key_refused_status=None))
+
     def freeze(self, identity: Identity, reason: str) -> None:
         """Stop a channel whose number has moved away. Nothing is deleted."""
         with self._store.write() as db:
@@ -171,6 +187,10 @@ class Channels:
         """The key's fingerprint under this ledger's own secret: it says nothing outside of this ledger."""
         pepper = db.execute(sa.select(schema.meta.c.value).where(schema.meta.c.name == "key_pepper")).scalar_one()
         return hmac.new(bytes.fromhex(pepper), f"{origin}\n{api_key}".encode(), hashlib.sha256).hexdigest()
+
+
+def _connection(conn_id: str, origin: str) -> tuple[sa.ColumnElement[bool], ...]:
+    return schema.connection.c.conn_id == conn_id, schema.connection.c.origin == origin
 
 
 def _channels() -> sa.Select[tuple[int, str, str | None]]:

@@ -18,8 +18,16 @@ import sqlalchemy as sa
 from airflow_provider_360dialog.exceptions import CampaignUnknownError
 from airflow_provider_360dialog.ledger import arrivals, rules, schema
 from airflow_provider_360dialog.ledger.bounded import Count, count_ranges, total
+from airflow_provider_360dialog.ledger.campaign_runs import read_runs, running_among
 from airflow_provider_360dialog.ledger.campaigns import good_until_of
-from airflow_provider_360dialog.ledger.progress import Lane, Progress, lanes_of, read_progress, read_safe_until
+from airflow_provider_360dialog.ledger.progress import (
+    Lane,
+    Progress,
+    first_safe_until,
+    lanes_of,
+    read_progress,
+    read_safe_until,
+)
 from airflow_provider_360dialog.ledger.rations import ChannelRation, read_rations
 from airflow_provider_360dialog.ledger.rejects import count_reasons, read_rejects, without_persons
 from airflow_provider_360dialog.ledger.views import (
@@ -108,7 +116,7 @@ class Overview:
         return Page(tuple(found), now, str(rows[limit - 1].id) if len(rows) > limit else None)
 
     def campaign(self, name: str) -> CampaignOverview:
-        """One campaign, with the instant until which it is safe.
+        """One campaign, with the instant until which it is safe, and who was at it last.
 
         Raises:
             CampaignUnknownError: it was never planned.
@@ -117,11 +125,17 @@ class Overview:
             now = self._now(db)
             row = _campaign_row(db, name)
             found = self._campaigns(db, [row], now, most_items=_ITEMS_BUDGET)[0]
+            found = replace(found, runs=read_runs(db, row.id, now))
             if not found.progress.done.number:
                 return found
             lanes = [Lane(found.row, each.row, found.good_until) for each in found.channels]
-            safe_until, is_exact = read_safe_until(db, lanes)
-        return replace(found, safe_until=safe_until, safe_until_is_exact=is_exact)
+            safe = read_safe_until(db, lanes)
+        channels = tuple(
+            replace(each, safe_until=at, safe_until_is_exact=exact)
+            for each, (at, exact) in zip(found.channels, safe, strict=True)
+        )
+        first, is_exact = first_safe_until(safe)
+        return replace(found, safe_until=first, safe_until_is_exact=is_exact, channels=channels)
 
     def _campaigns(
         self, db: sa.Connection, rows: Sequence[sa.Row[Any]], now: float, *, most_items: int
@@ -131,6 +145,7 @@ class Overview:
         progress = read_progress(db, lanes, most_items=most_items)
         ids = sorted({lane.channel_id for lane in lanes})
         rations, channels = read_rations(db, ids, now), _named(db, ids)
+        running = running_among(db, list(good_until), now)
         found = []
         for row in rows:
             parts = [
@@ -139,7 +154,11 @@ class Overview:
                 if lane.campaign == row.id
             ]
             parts.sort(key=lambda each: (-each.progress.uploads.number, each.conn_id))
-            found.append(_campaign_overview(row, good_until[row.id], parts, has_all_channels=row.id in complete))
+            found.append(
+                _campaign_overview(
+                    row, good_until[row.id], parts, has_all_channels=row.id in complete, is_running=row.id in running
+                )
+            )
         return found
 
     # --- rejects --------------------------------------------------------------------------------------------------
@@ -211,12 +230,13 @@ class Overview:
 
 def _connections(db: sa.Connection, ids: list[int]) -> dict[int, tuple[ConnectionOverview, ...]]:
     """Channel -> its connections; the same one at two hosts is one."""
-    used_at = sa.func.max(_connection.c.policy_at).label("used_at")
-    query = sa.select(_connection.c.channel_id, _connection.c.conn_id, used_at).where(_connection.c.channel_id.in_(ids))
+    latest = [sa.func.max(_connection.c[name]).label(name) for name in ("policy_at", "key_refused_at", "key_refused_status")]
+    query = sa.select(_connection.c.channel_id, _connection.c.conn_id, *latest).where(_connection.c.channel_id.in_(ids))
     query = query.group_by(_connection.c.channel_id, _connection.c.conn_id).order_by(_connection.c.conn_id)
     found: dict[int, tuple[ConnectionOverview, ...]] = {}
     for row in db.execute(query):
-        found[row.channel_id] = (*found.get(row.channel_id, ()), ConnectionOverview(row.conn_id, row.used_at))
+        each = ConnectionOverview(row.conn_id, row.policy_at, row.key_refused_at, row.key_refused_status)
+        found[row.channel_id] = (*found.get(row.channel_id, ()), each)
     return found
 
 
@@ -276,7 +296,12 @@ def _campaign_channel(channel: sa.Row[Any], progress: Progress, ration: ChannelR
 
 
 def _campaign_overview(
-    row: sa.Row[Any], good_until: float, parts: list[CampaignChannelOverview], *, has_all_channels: bool
+    row: sa.Row[Any],
+    good_until: float,
+    parts: list[CampaignChannelOverview],
+    *,
+    has_all_channels: bool,
+    is_running: bool,
 ) -> CampaignOverview:
     etas = [each.eta_s for each in parts]
     progress = Progress.together([each.progress for each in parts])
@@ -293,6 +318,7 @@ def _campaign_overview(
         safe_until_is_exact=False,
         channels=tuple(parts),
         has_all_channels=has_all_channels,
+        is_running=is_running,
     )
 
 

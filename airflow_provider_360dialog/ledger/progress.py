@@ -16,7 +16,7 @@ from airflow_provider_360dialog.ledger.bounded import Count, table_of, total
 from airflow_provider_360dialog.ledger.statements import IS_CURRENT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 MOST_LANES: Final = 1000
 _COUNT_BUDGET: Final = 60_000
@@ -89,10 +89,16 @@ def read_progress(db: sa.Connection, lanes: Sequence[Lane], *, most_items: int) 
     return {lane: _progress(planned[n], rejected[n], seen.get(n), is_all=n in set(small)) for n, lane in enumerate(lanes)}
 
 
-def read_safe_until(db: sa.Connection, lanes: Sequence[Lane]) -> tuple[float | None, bool]:
-    """The first instant at which one of the ids that answer stops being safe, and whether that is exact; else no earlier."""
+def first_safe_until(found: Iterable[tuple[float | None, bool]]) -> tuple[float | None, bool]:
+    """Of several lanes together."""
+    known = [each for each in found if each[0] is not None]
+    return min(known, key=lambda each: (each[0], not each[1]), default=(None, False))
+
+
+def read_safe_until(db: sa.Connection, lanes: Sequence[Lane]) -> list[tuple[float | None, bool]]:
+    """Of each lane the first instant at which an id that answers stops being safe, and whether that is exact; else no earlier."""
     if not lanes:
-        return None, False
+        return []
     rows = [(lane.campaign, lane.channel_id, lane.good_until) for lane in lanes]
     cells = table_of(db.dialect.name, rows, (*_COLUMNS, ("good_until", sa.Double)))
     steps = max(10, _STEPS_BUDGET // len(lanes))
@@ -115,13 +121,9 @@ def read_safe_until(db: sa.Connection, lanes: Sequence[Lane]) -> tuple[float | N
     answering = answers.limit(1).correlate(walked, cells).scalar_subquery().is_not(None)
     found = sa.select(sa.func.min(walked.c.safe_until)).where(answering).correlate(cells)
     reached = sa.select(sa.func.max(walked.c.safe_until)).having(sa.func.count() == steps).correlate(cells)
-    asked = sa.select(found.scalar_subquery().label("found"), reached.scalar_subquery().label("reached")).select_from(cells)
-    looks = db.execute(asked).all()
-    nearest = min((row.found for row in looks if row.found is not None), default=None)
-    not_before = min((row.reached for row in looks if row.found is None and row.reached is not None), default=None)
-    if not_before is not None and (nearest is None or not_before < nearest):
-        return not_before, False
-    return nearest, nearest is not None
+    asked = sa.select(cells.c.n, found.scalar_subquery().label("found"), reached.scalar_subquery().label("reached"))
+    looks = {row.n: row for row in db.execute(asked.select_from(cells))}
+    return [(looks[n].reached, False) if looks[n].found is None else (looks[n].found, True) for n in range(len(lanes))]
 
 
 def _counted(db: sa.Connection, lanes: Sequence[Lane], state: str) -> list[Count]:

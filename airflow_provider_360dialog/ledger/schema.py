@@ -9,7 +9,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-VERSION: Final = 5
+VERSION: Final = 6
 
 CURRENT: Final = "current"
 """The id that answers for its fingerprint; at most one."""
@@ -86,6 +86,8 @@ connection = sa.Table(
     sa.Column("throttle", sa.Text),
     sa.Column("count_failed_uploads", sa.Boolean),
     sa.Column("policy_at", _Instant),
+    sa.Column("key_refused_at", _Instant),  # None where its key was not refused, or was accepted since
+    sa.Column("key_refused_status", sa.Integer),
     sa.Index("d360_connection_of", "channel_id"),
 )
 
@@ -184,6 +186,25 @@ campaign = sa.Table(
     sa.Column("exported", sa.Text),  # sha256 of what was exported last, hex
     sa.Column("created_at", _Instant, nullable=False),
     sa.Index("d360_campaign_living", "needed_until"),
+)
+
+campaign_run = sa.Table(
+    "d360_campaign_run",
+    metadata,
+    sa.Column("campaign_id", _Id, sa.ForeignKey("d360_campaign.id"), primary_key=True),
+    sa.Column("channel_id", _Id, primary_key=True),  # 0 for a plan, which is of all channels
+    sa.Column("dag_id", sa.Text),  # None outside of Airflow's tasks
+    sa.Column("run_id", sa.Text),
+    sa.Column("began_at", _Instant, nullable=False),
+    sa.Column("seen_at", _Instant, nullable=False),
+    sa.Column("ended_at", _Instant),  # None while it runs; a worker that was killed has told no end
+)
+sa.Index(
+    "d360_campaign_run_under_way",
+    campaign_run.c.campaign_id,
+    campaign_run.c.seen_at,
+    sqlite_where=campaign_run.c.ended_at.is_(None),
+    postgresql_where=campaign_run.c.ended_at.is_(None),
 )
 
 item = sa.Table(

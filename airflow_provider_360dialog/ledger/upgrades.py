@@ -53,11 +53,22 @@ def _add_inbound(db: sa.Connection) -> None:
         db.execute(sa.text(f"ALTER TABLE d360_credit ADD COLUMN by_webhook_url BOOLEAN NOT NULL DEFAULT {no}"))
 
 
+def _remember_runs(db: sa.Connection) -> None:
+    """Version 6: which DAG run is at a campaign; whether a connection's key was refused."""
+    schema.campaign_run.create(db, checkfirst=True)
+    real = "DOUBLE PRECISION" if db.dialect.name == "postgresql" else "DOUBLE"
+    standing = {column["name"] for column in sa.inspect(db).get_columns("d360_connection")}
+    for name, kind in {"key_refused_at": real, "key_refused_status": "INTEGER"}.items():
+        if name not in standing:
+            db.execute(sa.text(f"ALTER TABLE d360_connection ADD COLUMN {name} {kind}"))
+
+
 STEPS: Final[Mapping[int, Callable[[sa.Connection], None]]] = {
     1: _add_the_ration,
     2: _remember_the_line,
     3: _add_campaigns,
     4: _add_inbound,
+    5: _remember_runs,
 }
 """From which version -> what makes the next one of it."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from airflow_provider_360dialog.ledger.bounded import Count, total
 
 if TYPE_CHECKING:
+    from airflow_provider_360dialog.ledger.campaign_runs import CampaignRun
     from airflow_provider_360dialog.ledger.progress import Progress
 
 T = TypeVar("T")
@@ -24,10 +25,18 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True)
 class ConnectionOverview:
-    """A connection that speaks for a channel. ``used_at``: when it was used last, float seconds; None where nobody noted it."""
+    """A connection that speaks for a channel. Instants are float seconds.
+
+    Attributes:
+        used_at: when it was used last; None where nobody noted it.
+        key_refused_at: when 360dialog refused its key (401) or what it asked for (403), and has accepted nothing since; None
+            otherwise. key_refused_status: which of the two.
+    """
 
     conn_id: str
     used_at: float | None
+    key_refused_at: float | None = None
+    key_refused_status: int | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +73,12 @@ class ChannelOverview:
 
 @dataclass(frozen=True)
 class CampaignChannelOverview:
-    """A channel's part of a campaign. ``eta_s``: seconds until the last upload is sent, at the line; None where it is frozen."""
+    """A channel's part of a campaign.
+
+    Attributes:
+        eta_s: seconds until the last upload is sent, at the line; None where it is frozen.
+        safe_until, safe_until_is_exact: as for the whole campaign.
+    """
 
     row: int
     ends_in: str
@@ -74,6 +88,8 @@ class CampaignChannelOverview:
     paused_until: float | None
     is_frozen: bool
     eta_s: float | None
+    safe_until: float | None = None
+    safe_until_is_exact: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,6 +103,7 @@ class CampaignOverview:
         safe_until: the first instant at which an id that is done stops being safe; None where it was not asked for or nothing is
             done. safe_until_is_exact: else it is safe at least until then.
         channels: the most uploads first. has_all_channels: False where it has more than could be looked at.
+        is_running: whether somebody plans or uploads for it now. runs: who does, and who did last; only where it was asked for.
     """
 
     row: int
@@ -101,6 +118,8 @@ class CampaignOverview:
     safe_until_is_exact: bool
     channels: tuple[CampaignChannelOverview, ...]
     has_all_channels: bool
+    is_running: bool = False
+    runs: tuple[CampaignRun, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import secrets
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -98,6 +98,7 @@ def _templates() -> Environment:
         "items": lambda count: f"{count_words(count)} item" + ("" if count == Count(1) else "s"),
         "duration": duration_words,
         "unnumbered": without_persons,
+        "dag_run_path": lambda run: f"../dags/{quote(run.dag_id, safe='')}/runs/{quote(run.run_id, safe='')}",
         "rate": lambda per_s: f"{per_s:.1f}",
         "query": lambda pairs: "?" + urlencode({name: value for name, value in pairs.items() if value is not None}),
     }

@@ -35,7 +35,7 @@ def test_a_channel_is_told_by_what_it_may_do_and_what_it_has(dialog360, number, 
     pace = told.pop("pace_per_s"), told.pop("line_per_s")
     assert 20 < pace[0] <= pace[1] <= 24.51
     assert told == {
-        "number_ends_in": number.number_id[-2:], "conn_ids": ["number_a"], "frozen_because": None, "paused_until": None,
+        "number_ends_in": number.number_id[-2:], "conn_ids": ["number_a"], "frozen_because": None, "key_refused": [], "paused_until": None,
         "error_budget": 4, "error_budget_left": 3, "blocked": False, "closed_until": None, "live": 3, "dying_within_7_days": 1,
         "not_exact": {},
     }  # fmt: skip
@@ -43,6 +43,15 @@ def test_a_channel_is_told_by_what_it_may_do_and_what_it_has(dialog360, number, 
     assert head.split("  ")[0] == "number"
     assert row.split()[:2] == [f"...{number.number_id[-2:]}", "number_a"]
     assert row.split()[-6:] == ["3", "of", "4", "open", "3", "1"]
+
+
+def test_a_refused_key_is_a_problem(dialog360, uploads, number):
+    uploads()
+    Channels(ledger_store().open()).key_refused("number_a", number.base_url, 401)
+    done = dialog360("channels", "--json")
+    (refused,) = only(done)["key_refused"]
+    assert (done.status, refused["conn_id"], refused["status"]) == (1, "number_a", 401)
+    assert "360dialog refused the key of number_a (HTTP 401) at 2" in dialog360("channels").out
 
 
 def test_an_id_that_ends_in_a_week_is_no_soon_dying_one(dialog360, uploads, sql):

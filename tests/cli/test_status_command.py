@@ -9,12 +9,15 @@ import pytest
 
 from airflow_provider_360dialog.hooks.campaigns import Campaigns
 from airflow_provider_360dialog.hooks.dialog360 import Dialog360Hook
+from airflow_provider_360dialog.hooks.ledger import ledger_store
 from airflow_provider_360dialog.ledger.bounded import Count
+from airflow_provider_360dialog.ledger.campaign_runs import Presence
 from airflow_provider_360dialog.ledger.overview import Overview
+from airflow_provider_360dialog.ports import DagRun
 
 NOW = datetime.now(UTC)
 KEYS = [
-    "ok", "campaign", "complete", "planned_at", "needed_until", "safe_until", "safe_until_is_exact", "version", "items", "done",
+    "ok", "campaign", "complete", "planned_at", "needed_until", "safe_until", "safe_until_is_exact", "version", "running", "runs", "items", "done",
     "left", "rejected", "uploads", "size_bytes", "not_exact", "eta_s", "channels", "rejects",
 ]  # fmt: skip
 
@@ -46,6 +49,18 @@ def upload():
     return run
 
 
+def test_who_is_at_it_is_told(dialog360, plan):
+    plan("one")
+    done = dialog360("status", "summer", "--json").data
+    (run,) = done["runs"]
+    assert (done["running"], run["running"], run["dag_id"], run["run_id"]) == (False, False, None, None)
+    assert run["began_at"] <= run["seen_at"]
+    assert "At it         nobody now; last somebody outside of a DAG, until 2" in dialog360("status", "summer").out
+    with Presence(ledger_store().open(), 1, 1, DagRun("vouchers", "monday")).told():
+        assert dialog360("status", "summer", "--json").data["running"] is True
+        assert "At it         DAG vouchers, run monday, now" in dialog360("status", "summer").out
+
+
 def test_what_is_left_is_told_with_the_time_that_it_takes(dialog360, plan, number):
     until = plan("one", "two", "two")
     done = dialog360("status", "summer", "--json")
@@ -67,7 +82,8 @@ def test_it_is_told_to_people(dialog360, plan, number):
     assert "(in 2 d " in lines[1] or "(in 3 d" in lines[1]
     assert lines[2] == "Safe until    - (nothing is done)"
     assert lines[3] == "Through       in 1 s"
-    assert lines[6].split()[:6] == ["number_a", f"...{number.number_id[-2:]}", "3", "0", "3", "0"]
+    assert lines[4].startswith("At it         nobody now; last somebody outside of a DAG")
+    assert lines[7].split()[:6] == ["number_a", f"...{number.number_id[-2:]}", "3", "0", "3", "0"]
 
 
 def test_a_complete_campaign_is_all_well(dialog360, plan, upload):

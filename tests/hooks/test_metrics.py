@@ -161,7 +161,7 @@ def test_an_upload_with_an_unknown_end_may_be_an_orphan(quick, number, photo, ba
 
 def test_the_archive_tells_what_each_try_has_added(quick, number, tmp_path, backend, monkeypatch):
     """A task that is tried again goes on with its run; nothing is told twice."""
-    monkeypatch.setattr("airflow_provider_360dialog.hooks.session._task", lambda: ("dag/run/task/-1", 1))
+    monkeypatch.setattr("airflow_provider_360dialog.hooks.session.task_name", lambda: ("dag/run/task/-1", 1))
     webhooks = [number.emu.inject_webhook_media(jpeg(), mime_type="image/jpeg", number=number.number_id) for _ in range(3)]
     quick.archive_inbound([*webhooks[:2], without(webhooks[2], "id")], tmp_path / "archive")
     quick.archive_inbound([webhooks[2]], tmp_path / "archive")

@@ -9,11 +9,13 @@ import sqlalchemy as sa
 from airflow.sdk.exceptions import AirflowNotFoundException, AirflowRuntimeError, ErrorType
 from airflow.sdk.execution_time.comms import ErrorResponse
 
-from airflow_provider_360dialog.exceptions import ConnectionInvalidError
+from airflow_provider_360dialog.exceptions import ConnectionInvalidError, KeyRefusedError, LedgerUnavailableError
 from airflow_provider_360dialog.hooks import session
 from airflow_provider_360dialog.hooks.dialog360 import Dialog360Hook
 from airflow_provider_360dialog.hooks.ledger import ledger_store
 from airflow_provider_360dialog.ledger import schema
+from airflow_provider_360dialog.ledger.channels import Channels
+from airflow_provider_360dialog.ledger.overview import Overview
 
 
 @pytest.fixture
@@ -49,6 +51,42 @@ def test_a_new_key_is_used_before_the_old_one_is_refused(hook, number, connect, 
     before = number.emu.state.strangers
     hook.upload(photo, reuse=False)
     assert number.emu.state.strangers == before
+
+
+def health():
+    """Connection -> status with which its key was refused, as people are told it."""
+    (channel,) = Overview(ledger_store().open()).channels().rows
+    return {each.conn_id: each.key_refused_status for each in channel.connections}
+
+
+def test_a_refused_key_is_on_record_until_another_is_accepted(hook, number, connect, photo):
+    """A file that is not sent because its id is known says nothing of the key."""
+    hook.upload(photo)
+    assert health() == {"number_a": None}
+    new = number.rotate_key()
+    with pytest.raises(KeyRefusedError):
+        Dialog360Hook("number_a").upload(photo, reuse=False)
+    assert health() == {"number_a": 401}
+    Dialog360Hook("number_a").upload(photo)
+    assert health() == {"number_a": 401}
+    connect(number.base_url, new)
+    Dialog360Hook("number_a").upload(photo)
+    assert health() == {"number_a": 401}
+    Dialog360Hook("number_a").upload(photo, reuse=False)
+    assert health() == {"number_a": None}
+
+
+def test_a_ledger_that_cannot_note_a_refused_key_changes_no_error(hook, number, photo, monkeypatch):
+    """It is a courtesy."""
+    hook.upload(photo)
+    number.rotate_key()
+
+    def away(*_):
+        raise LedgerUnavailableError(place="p", reason="r")
+
+    monkeypatch.setattr(Channels, "key_refused", away)
+    with pytest.raises(KeyRefusedError):
+        hook.upload(photo, reuse=False)
 
 
 def test_a_connection_that_does_not_change_keeps_its_wire(hook, photo):

@@ -33,9 +33,10 @@ from airflow_provider_360dialog.jobs.calls import Calls
 from airflow_provider_360dialog.jobs.campaign import Progress, Uploader
 from airflow_provider_360dialog.jobs.upload import upload
 from airflow_provider_360dialog.ledger import schema
+from airflow_provider_360dialog.ledger.campaign_runs import read_runs
 from airflow_provider_360dialog.ledger.campaigns import Campaigns, PendingItem, PlannedItem
 from airflow_provider_360dialog.ledger.uploads import Fingerprint
-from airflow_provider_360dialog.ports import Channel, Timeouts
+from airflow_provider_360dialog.ports import Channel, DagRun, Timeouts
 from tests.jobs.doubles import MemorySource
 from tests.support.ledger import channel_of, open_store
 
@@ -207,6 +208,22 @@ def test_everything_that_is_pending_is_sent_once_and_a_rerun_makes_no_call(bench
     assert bench.ready() == 30
     assert go(on_the_wire(8), bench).counts() == {"total": 0, "done": 0, "rejected": 0, "uploads": 0, "failed": 0}
     assert number.emu.counters(number.number_id)["requests"] == sent["requests"] == {"upload": 30}
+
+
+def test_who_uploads_is_on_record_while_it_goes_on(bench, sender, uploader):
+    """With the DAG run on whose behalf, so that people who look find it."""
+    bench.plan({"a": pdf("a")})
+    seen = []
+
+    def who():
+        with bench.store.read() as db:
+            found = read_runs(db, bench.campaigns.find("c").row, bench.store.read_now().timestamp())
+        return [(each.dag_id, each.run_id, each.is_running) for each in found]
+
+    sender.work = lambda item: seen.append(who())
+    go(uploader(dag_run=DagRun("vouchers", "monday")), bench)
+    assert seen == [[("vouchers", "monday", True)]]
+    assert who() == [("vouchers", "monday", False)]
 
 
 @pytest.mark.parametrize("places", ["one place", "places of their own"])

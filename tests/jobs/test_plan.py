@@ -23,9 +23,11 @@ from airflow_provider_360dialog.jobs import plan as plan_module
 from airflow_provider_360dialog.jobs.manifest import Malformed, Wanted, read_jsonl, read_list
 from airflow_provider_360dialog.jobs.plan import Order, PlanChannel, Planner
 from airflow_provider_360dialog.ledger import schema
+from airflow_provider_360dialog.ledger.campaign_runs import read_runs
 from airflow_provider_360dialog.ledger.campaigns import Campaigns
 from airflow_provider_360dialog.ledger.rules import CEILING_PER_S
 from airflow_provider_360dialog.ledger.sources import Sources
+from airflow_provider_360dialog.ports import DagRun
 from tests.ledger.doubles import NOW_SQL, START, Clock, StampedSource, Waiting, file_of, together, upload
 from tests.support.ledger import channel_of, open_store
 
@@ -146,6 +148,24 @@ def test_good_files_are_on_record_and_counted(planner, storage, order, store, re
     assert set(items(store).values()) == {schema.PLANNED}
     assert len(items(store)) == 450
     assert rejects.times == 0
+
+
+def test_who_plans_is_on_record_while_it_goes_on(planner, storage, order, store, rejects):
+    """With the DAG run on whose behalf, so that people who look find it."""
+    planner.dag_run, seen = DagRun("vouchers", "monday"), []
+
+    def looking(entries):
+        yield from entries
+        with store.read() as db:
+            seen.extend(read_runs(db, 1, START))
+
+    planner.plan(looking(wanted(storage, 3)), order(), write_rejects=rejects)
+    with store.read() as db:
+        seen.extend(read_runs(db, 1, START))
+    assert [(each.dag_id, each.run_id, each.is_running) for each in seen] == [
+        ("vouchers", "monday", True),
+        ("vouchers", "monday", False),
+    ]
 
 
 def test_pages_named_pdf_are_rejected_one_by_one_with_the_reason(planner, storage, order, store, rejects):

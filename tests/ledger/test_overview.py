@@ -13,13 +13,15 @@ import sqlalchemy as sa
 from airflow_provider_360dialog.exceptions import CampaignUnknownError
 from airflow_provider_360dialog.ledger import arrivals, bounded, overview, progress, rejects, schema
 from airflow_provider_360dialog.ledger.bounded import Count, count_ranges, total
+from airflow_provider_360dialog.ledger.campaign_runs import Presence
 from airflow_provider_360dialog.ledger.campaigns import Campaigns, PlannedItem
 from airflow_provider_360dialog.ledger.channels import Channels
+from airflow_provider_360dialog.ledger.decisions import MEDIA_LIFE_S, SAFETY_MARGIN_S
 from airflow_provider_360dialog.ledger.inbound import LIFE_S
 from airflow_provider_360dialog.ledger.intake import Arrival
 from airflow_provider_360dialog.ledger.overview import Overview
 from airflow_provider_360dialog.ledger.rejects import without_persons
-from airflow_provider_360dialog.ports import Policy
+from airflow_provider_360dialog.ports import DagRun, Policy
 from tests.ledger.doubles import START, file_of, ledger_of, upload
 
 HOUR_S, DAY_S = 3600.0, 86_400.0
@@ -212,7 +214,8 @@ def test_a_campaign_is_as_far_as_those_who_upload_for_it_find_it(look, ledger, p
     assert (whole.items, whole.rejected, whole.done, whole.left, whole.uploads) == tuple(map(Count, (13, 3, 5, 5, 4)))
     assert shown.planned_at == START
     assert (shown.version, shown.row) == (0, campaign.row)
-    assert look.campaigns().rows == (replace(shown, safe_until=None, safe_until_is_exact=False),)
+    parts = tuple(replace(each, safe_until=None, safe_until_is_exact=False) for each in shown.channels)
+    assert look.campaigns().rows == (replace(shown, safe_until=None, safe_until_is_exact=False, channels=parts),)
 
 
 def test_an_id_that_is_not_safe_for_long_enough_does_not_count(look, ledger, plan, clock):
@@ -260,6 +263,58 @@ def test_a_campaign_is_safe_until_its_first_id_is_not(look, plan, ledger, clock,
     bound = look.campaign("spring")
     assert not bound.safe_until_is_exact
     assert START < bound.safe_until < first
+
+
+def test_each_channel_is_safe_until_its_own_first_id_is_not(look, ledger, store, plan, clock):
+    other, third = ledger_of(store, "200000000000002"), ledger_of(store, "200000000000003")
+    plan("spring", {ledger: files(3), other: files(3), third: files(1)})
+    for each in (ledger, other):
+        for file in files(3):
+            upload(each, file)
+            clock.advance(60)
+    shown = look.campaign("spring")
+    safe = {each.row: (each.safe_until, each.safe_until_is_exact) for each in shown.channels}
+    first = START + MEDIA_LIFE_S - SAFETY_MARGIN_S
+    assert safe == {
+        ledger.identity.channel_id: (first, True),
+        other.identity.channel_id: (first + 180, True),
+        third.identity.channel_id: (None, False),
+    }
+    assert (shown.safe_until, shown.safe_until_is_exact) == (first, True)
+
+
+def test_who_is_at_a_campaign_is_told_on_its_page_and_in_the_list(look, ledger, plan, store):
+    """On both at once, and of no other campaign."""
+    campaign = plan("spring", {ledger: files(1)})
+    plan("autumn", {ledger: files(1)})
+    with Presence(store, campaign.row, ledger.identity.channel_id, DagRun("vouchers", "monday")).told():
+        assert {each.name: each.is_running for each in look.campaigns().rows} == {"spring": True, "autumn": False}
+        shown = look.campaign("spring")
+        assert (shown.is_running, [(each.dag_id, each.run_id) for each in shown.runs]) == (True, [("vouchers", "monday")])
+    shown = look.campaign("spring")
+    assert (shown.is_running, [each.is_running for each in shown.runs]) == (False, [False])
+    assert look.campaign("autumn").runs == ()
+
+
+def test_a_refused_key_is_told_until_one_is_accepted(look, ledger, store, clock):
+    """Of the connection that has it, at the host where that was."""
+    channels = Channels(store)
+    channels.speak("north", "https://h", ledger.identity, Policy())
+    channels.speak("south", "https://h", ledger.identity, Policy())
+
+    def told():
+        (channel,) = look.channels().rows
+        return {each.conn_id: (each.key_refused_at, each.key_refused_status) for each in channel.connections}
+
+    clock.advance(7)
+    channels.key_refused("north", "https://h", 401)
+    channels.key_refused("south", "https://another", 401)
+    assert {name: at for name, at in told().items() if at[0]} == {"north": (START + 7, 401)}
+    channels.key_accepted("south", "https://h")
+    channels.key_accepted("north", "https://another")
+    assert told()["north"] == (START + 7, 401)
+    channels.key_accepted("north", "https://h")
+    assert told()["north"] == (None, None)
 
 
 def test_nothing_done_is_safe_until_never(look, ledger, plan):

@@ -85,7 +85,7 @@ def test_a_newer_schema_is_refused(opens, url):
     assert stands(url) == [(str(schema.VERSION + 1),)]
 
 
-@pytest.fixture(params=[1, 2, 4], ids=["version 1", "version 2", "version 4"])
+@pytest.fixture(params=[1, 2, 4, 5], ids=["version 1", "version 2", "version 4", "version 5"])
 def version(request):
     """Of a schema that was released once."""
     return request.param

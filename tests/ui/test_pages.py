@@ -11,9 +11,11 @@ import time
 import pytest
 from fastapi.routing import APIRoute
 
+from airflow_provider_360dialog.ledger.campaign_runs import Presence
 from airflow_provider_360dialog.ledger.campaigns import Campaigns, PlannedItem
 from airflow_provider_360dialog.ledger.channels import Channels
 from airflow_provider_360dialog.ledger.store import Store
+from airflow_provider_360dialog.ports import DagRun
 from airflow_provider_360dialog.ui.app import create_app
 from airflow_provider_360dialog.ui.plugin import Dialog360Plugin
 from tests.support.ledger import MovedClock, channel_of
@@ -142,6 +144,37 @@ def test_a_campaign_tells_what_is_left_and_why_items_were_rejected(visitor, demo
         ("Source unreadable", "3"),
     ]
     assert len(re.findall(r'<th role="rowheader" scope="row">\d+</th>', page)) == 7
+
+
+def test_a_campaign_leads_to_the_dag_run_that_is_at_it(visitor, store):
+    """Its names are escaped; the path is relative, so that it holds below whatever address Airflow has."""
+    demo = Demo(store, None)
+    demo.campaign("spring", 3600, {NORTH: [demo.file()]})
+    assert "Nobody uploads for it now" in content_of(visitor.get("campaign", params={"name": "spring"}))
+    run = DagRun("vouchers", "manual__2026-11-23T06:00:00+00:00/<b>")
+    with Presence(store, 1, 1, run).told():
+        page = content_of(visitor.get("campaign", params={"name": "spring"}))
+        assert '<span class="tag good">running</span>' in content_of(visitor.get("campaigns"))
+    href = "../dags/vouchers/runs/manual__2026-11-23T06%3A00%3A00%2B00%3A00%2F%3Cb%3E"
+    assert f'<a href="{href}" target="_top" data-out>vouchers</a> since' in page
+    assert "Nobody uploads for it now" not in page
+    page = content_of(visitor.get("campaign", params={"name": "spring"}))
+    assert f'<a href="{href}" target="_top" data-out>vouchers</a> was at it from' in page
+    assert "Nobody uploads for it now" in page
+    with Presence(store, 1, 1, None).told():
+        assert "Somebody outside of a DAG since" in content_of(visitor.get("campaign", params={"name": "spring"}))
+
+
+@pytest.mark.parametrize(("status", "words"), [(401, "Put the number&#39;s current key"), (403, "Look at the number")])
+def test_a_refused_key_is_told_with_what_to_do(visitor, store, status, words):
+    demo = Demo(store, None)
+    assert "key refused" not in visitor.get("channels").text
+    Channels(store).key_refused("whatsapp_north", "https://h", status)
+    page = content_of(visitor.get("channels"))
+    assert page.count('<span class="tag bad">key refused</span>') == 1
+    assert f"(HTTP {status}) of connection whatsapp_north at" in page
+    assert words in page
+    assert demo.channels
 
 
 def test_the_list_of_campaigns_says_of_each_how_it_stands(visitor, demo):

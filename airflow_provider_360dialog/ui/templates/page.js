@@ -13,6 +13,19 @@
   follow();
   new MutationObserver(follow).observe(outside, { attributes: true, attributeFilter: ["class"] });
 })();
+// Airflow's frame lets no link lead out of it: so the page around it follows the link.
+(() => {
+  if (window.parent === window) return;
+  for (const link of document.querySelectorAll("a[data-out]")) link.addEventListener("click", event => {
+    const outer = window.parent.document, twin = outer.createElement("a");
+    twin.href = link.href;
+    if (event.ctrlKey || event.metaKey || event.shiftKey) twin.target = "_blank";
+    event.preventDefault();
+    outer.body.append(twin);
+    twin.click();
+    twin.remove();
+  });
+})();
 // Instants count down, by the ledger's clock. Without this they are instants.
 (() => {
   const places = document.querySelectorAll("[data-until]");
