@@ -15,6 +15,7 @@ PROOFS = {
     "ration": ("pace", "budget", "credits", "ledger_away", "waiting"),
     "campaign": ("campaign", "mapped"),
     "inbound": ("inbound", "forged", "inbound_airflow"),
+    "page": ("pages",),
     "media": ("fuzz", "judging", "preparing"),
 }
 

@@ -34,7 +34,7 @@ DAY_S = 86_400.0
 _STATES = (
     "CASE WHEN i % 100 < 90 THEN 'current' WHEN i % 100 < 94 THEN 'retiring' WHEN i % 100 < 98 THEN 'surplus' ELSE 'gone' END"
 )
-_SERIES = {
+SERIES = {
     "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :rows)",
     "postgresql": "WITH n(i) AS (SELECT generate_series(1, CAST(:rows AS bigint)))",
 }
@@ -97,7 +97,7 @@ def _ask(engine: str, rows: int, repeats: int) -> tuple[dict[str, float], list[s
     with support.folder() as place, support.ledger_url(engine, place) as url:
         store = Store(url).open()
         began = time.monotonic()
-        _build(store, rows)
+        build(store, rows)
         build_s = time.monotonic() - began
         found: dict[str, list[float]] = {}
         plans: list[str] = []
@@ -119,12 +119,13 @@ def _ms(question: Callable[[], object]) -> float:
     return (time.perf_counter() - started) * 1000
 
 
-def _build(store: Store, rows: int) -> None:
+def build(store: Store, rows: int) -> None:
+    """Ten channels, and so many fingerprints, media ids and refused ids, written by the database itself."""
     for number in range(1, CHANNELS + 1):
         Channels(store).bind(
             api_key=f"k{number}", conn_id=f"c{number}", origin="https://h", phone_number_id=f"10000000000{number:04}"
         )
-    words = {"series": _SERIES[store.dialect], "hash": _HASH[store.dialect], "states": _STATES, "channels": CHANNELS}
+    words = {"series": SERIES[store.dialect], "hash": _HASH[store.dialect], "states": _STATES, "channels": CHANNELS}
     if store.dialect == "sqlite":
         with store.read() as db:
             db.exec_driver_sql("PRAGMA cache_size = -1000000")  # of this one connection: building in random order needs memory
@@ -135,14 +136,15 @@ def _build(store: Store, rows: int) -> None:
         if store.dialect == "postgresql":
             for table in (schema.fingerprint, schema.media):
                 db.execute(sa.text(f"SELECT setval(pg_get_serial_sequence('{table.name}', 'id'), :rows)"), {"rows": rows})
-    engine = _engine(store)
+    engine = engine_of(store)
     if store.dialect == "postgresql":
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
             db.exec_driver_sql("VACUUM ANALYZE")
     engine.dispose()  # the memory for building goes with its connection
 
 
-def _engine(store: Store) -> sa.Engine:
+def engine_of(store: Store) -> sa.Engine:
+    """The engine behind a ledger, for what a ledger does not offer."""
     with store.read() as db:
         return db.engine
 
@@ -255,7 +257,7 @@ class _Questions:
 def _watched(store: Store, plans: list[str]) -> Iterator[Callable[[str | None], None]]:
     """Explain every statement of a question, with its own parameters, before it runs; keep the plans."""
     asked: list[str] = []
-    engine = _engine(store)
+    engine = engine_of(store)
 
     def explain(_db: Any, cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
         if asked and statement.split(maxsplit=1)[0] in {"SELECT", "UPDATE", "INSERT", "DELETE"}:
