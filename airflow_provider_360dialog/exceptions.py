@@ -12,6 +12,7 @@ The branches say what the caller can do; the leaves say what happened::
     |   |-- MediaUrlHiddenError     the query of a media URL did not survive serialisation
     |   |-- ValidityOutOfReachError  no upload lives as long as was asked for
     |   |-- CampaignUnknownError    a campaign that was never planned
+    |   |-- CampaignTooLargeError   a plan has more items or bytes than it was allowed
     |   |-- TooManyRejectsError     more items were rejected than a campaign may lose
     |   |-- TooManyUnfitFilesError  more files cannot be sent than a check or a preparation allows
     |   |-- MediaReferencedError    a live campaign needs the id that was to be deleted
@@ -148,6 +149,22 @@ class CampaignUnknownError(CallError):
         super().__init__(
             f"Campaign {self.campaign!r} is not on record in this ledger. Plan it first (Dialog360PlanCampaignOperator), "
             "or check its name and [dialog360] ledger_conn_id."
+        )
+
+
+class CampaignTooLargeError(CallError):
+    """A plan has more items, or more bytes to upload, than it was allowed.
+
+    Attributes:
+        campaign: its name. bound: ``max_items`` or ``max_bytes``. limit: items, or bytes.
+    """
+
+    def __init__(self, *, campaign: str, bound: str, limit: int) -> None:
+        self.campaign, self.bound, self.limit = _quoted(campaign, 120), bound, limit
+        what = "items" if bound == "max_items" else "bytes to upload"
+        super().__init__(
+            f"Campaign {self.campaign!r} has more than the {limit:,} {what} that {bound} allows. Planning stopped there, and no "
+            f"file was sent. Look whether its manifest is the right one; if all of it is meant, raise {bound}."
         )
 
 

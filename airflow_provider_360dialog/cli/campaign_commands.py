@@ -47,6 +47,8 @@ _PLAN: Final = Command(
             metavar="SHARE",
             help="share of the items, 0 to 1, that may be rejected (default: %(default)s)",
         ),
+        option("--max-items", default="1000000", metavar="N", help="items that it may have (default: %(default)s)"),
+        option("--max-bytes", metavar="N", help="bytes that its different files may have (default: any number)"),
     ),
 )
 

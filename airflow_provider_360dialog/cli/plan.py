@@ -29,6 +29,8 @@ def plan(args: Namespace, out: TextIO) -> Result:
             rejects_uri=args.rejects_uri,
             prepare=args.prepare,
             prepared_uri=args.prepared_uri,
+            max_items=args.max_items,
+            max_bytes=args.max_bytes,
         )
     return Result(_text(args, found, out), {"campaign": args.campaign, "dry_run": args.dry_run, **found})
 

@@ -1,4 +1,4 @@
-"""What users write where an instant or a share is wanted."""
+"""What users write where an instant, a share or a bound is wanted."""
 
 from __future__ import annotations
 
@@ -49,3 +49,20 @@ def share(name: str, value: object) -> float:
     if not 0 <= found <= 1:
         raise CallError(f"{name} is a share from 0 to 1, not {str(value)[:40]!r}.")
     return found
+
+
+def bound(name: str, value: object) -> int | None:
+    """A whole number from 1 on, also from its text, which is what a template gives; None, or its text, is None.
+
+    Args:
+        name: of the argument, for the error.
+
+    Raises:
+        CallError: it is none.
+    """
+    text = str(value).strip()
+    if text in {"None", ""}:
+        return None
+    if not (text.isascii() and text.isdecimal() and int(text) > 0):
+        raise CallError(f"{name} is a whole number from 1 on, or None for any number; not {text[:40]!r}.")
+    return int(text)

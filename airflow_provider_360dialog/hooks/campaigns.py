@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from airflow_provider_360dialog.exceptions import CallError, TooManyRejectsError
-from airflow_provider_360dialog.hooks.arguments import instant, share
+from airflow_provider_360dialog.hooks.arguments import bound, instant, share
 from airflow_provider_360dialog.hooks.lineage import CAMPAIGNS_URI, note, place_of
 from airflow_provider_360dialog.hooks.tasks import dag_run
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 Assign = Literal["manifest", "replicate"]
 _VERSION: Final = "{version}"
+MAX_ITEMS: Final = 1_000_000
 MAX_BYTES_IN_FLIGHT: Final = 64 * 1024 * 1024
 
 
@@ -62,6 +63,8 @@ class Campaigns:
         whole: bool = True,
         prepare: bool = False,
         prepared_uri: Place | None = None,
+        max_items: int | None = MAX_ITEMS,
+        max_bytes: int | None = None,
     ) -> dict[str, Any]:
         """Judge every file of a campaign and put on record what has to be uploaded. Sends no file.
 
@@ -75,6 +78,8 @@ class Campaigns:
             prepare: mend pictures first where that is of use; needs Pillow (``[media]``). The files themselves are not touched.
             prepared_uri: the folder in which prepared files are kept as long as the campaign needs them; None: beside the
             manifest or the folder.
+            max_items: items that it may have, on all channels together, the rejected included. max_bytes: bytes that its
+            different files may have, added up over the channels. None for any number.
 
         Returns:
             ``counts`` (items, rejected, prepared, ready, uploads, bytes), ``eta`` (seconds and busiest channel), ``rejects_uri``
@@ -82,6 +87,7 @@ class Campaigns:
 
         Raises:
             TooManyRejectsError: more than ``max_reject_ratio``; the rest stays planned.
+            CampaignTooLargeError: more than ``max_items`` or ``max_bytes``; what was read before stays planned.
             CallError, SourceUnreadableError and others: see `airflow_provider_360dialog.exceptions`.
         """
         from airflow_provider_360dialog.hooks.ledger import ledger_store
@@ -98,7 +104,8 @@ class Campaigns:
         store = ledger_store().open()
         until = instant("needed_until", needed_until).timestamp()
         kept_at = _kept_at(given, prepared_uri) if prepare and not dry_run else None
-        order = Order(campaign, until, _numbers(channels), replicate=assign == "replicate", whole=whole)
+        bounds = {"max_items": bound("max_items", max_items), "max_bytes": bound("max_bytes", max_bytes)}
+        order = Order(campaign, until, _numbers(channels), replicate=assign == "replicate", whole=whole, **bounds)
         written: list[str] = []
 
         def write(lines: Any) -> None:

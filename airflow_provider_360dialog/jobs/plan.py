@@ -16,7 +16,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
-from airflow_provider_360dialog.exceptions import CallError, StoppedError
+from airflow_provider_360dialog.exceptions import CallError, CampaignTooLargeError, StoppedError
 from airflow_provider_360dialog.jobs.calls import patiently
 from airflow_provider_360dialog.jobs.judging import Judges, reason_of, said_of
 from airflow_provider_360dialog.jobs.manifest import Malformed, Wanted
@@ -71,6 +71,8 @@ class Order:
         campaign: its name. needed_until: float seconds. channels: connection id -> number.
         replicate: every item on every channel, whatever it says itself.
         whole: these are all channels of the campaign; else what others of its channels need stays.
+        max_items: that it may have, the rejected included. max_bytes: that its different files may have, added up over the
+            channels. None for any number.
     """
 
     campaign: str
@@ -78,6 +80,8 @@ class Order:
     channels: Mapping[str, PlanChannel]
     replicate: bool = False
     whole: bool = True
+    max_items: int | None = None
+    max_bytes: int | None = None
 
     @property
     def numbers(self) -> tuple[PlanChannel, ...]:
@@ -160,7 +164,8 @@ class Planner:
             write_rejects: takes one line of JSON for each rejected item; called where there is any, before the plan is complete.
 
         Raises:
-            CallError: a name or an instant that cannot be. StoppedError: the task was told to end; what was read is on record.
+            CallError: a name or an instant that cannot be. CampaignTooLargeError: more than the order allows. StoppedError: the
+                task was told to end. Of the last two what was read before is on record.
         """
         order.check(self.ask(self.store.read_now).timestamp())
         campaigns = Campaigns(self.store)
@@ -252,18 +257,19 @@ class _Plan:
             sources=Sources(means.store),
             remembers=remembers,
         )
-        self._items = self._rejected = self._prepared = 0
+        self._items = self._rejected = self._prepared = self._bytes = 0
         self._rough: Counter[str] = Counter()
         self._why: Counter[tuple[str, str]] = Counter()
         self._told_at = -math.inf
 
     def pages(self, wanted: Iterable[Wanted | Malformed], rejects: IO[str]) -> Iterator[list[PlannedItem]]:
         source = iter(wanted)
-        with self._judges as judges:
+        with self._judges as judges, closing(_Met()) as met:
             while page := list(islice(source, _PAGE)):
                 if self._means.stop.is_set():
                     raise StoppedError(operation="plan")
                 planned = list(self._planned(page, judges, rejects))
+                self._check_size(planned, met)
                 yield planned
                 self._tell()
 
@@ -287,6 +293,18 @@ class _Plan:
         for (code, message), count in self._why.most_common(_MOST_REASONS):
             log.warning("%d rejected [%s]: %s", count, code, message)
         return PlanResult(self._items, self._rejected, tuple(busiest_first), self._prepared)
+
+    def _check_size(self, planned: list[PlannedItem], met: _Met) -> None:
+        order = self._order
+        if order.max_items is not None and self._items > order.max_items:
+            raise CampaignTooLargeError(campaign=order.campaign, bound="max_items", limit=order.max_items)
+        if order.max_bytes is None:
+            return
+        for each in planned:
+            if each.file is not None and met.is_new((each.channel_id, each.file.sha256, each.file.mime_type)):
+                self._bytes += each.file.size_bytes
+        if self._bytes > order.max_bytes:
+            raise CampaignTooLargeError(campaign=order.campaign, bound="max_bytes", limit=order.max_bytes)
 
     def _planned(self, page: list[Wanted | Malformed], judges: Judges, rejects: IO[str]) -> Iterator[PlannedItem]:
         good = [each for each in page if isinstance(each, Wanted) and self._channels_of(each)[0]]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, BaseOperator
 
-from airflow_provider_360dialog.hooks.campaigns import MAX_BYTES_IN_FLIGHT, Campaigns, named
+from airflow_provider_360dialog.hooks.campaigns import MAX_BYTES_IN_FLIGHT, MAX_ITEMS, Campaigns, named
 from airflow_provider_360dialog.operators.base import Dialog360Operator
 from airflow_provider_360dialog.operators.links import Dialog360CampaignLink, Dialog360HubLink
 from airflow_provider_360dialog.operators.summary import summing_up
@@ -76,6 +76,9 @@ class Dialog360PlanCampaignOperator(_CampaignOperator):
             small enough. Needs Pillow (``[media]``). The files themselves are not touched.
         prepared_uri: the folder in which prepared files are kept as long as the campaign needs them; None: beside the manifest
             or the folder. Templated.
+        max_items: items that the campaign may have, on all channels together; a plan that comes to more fails. None: any number.
+            Templated.
+        max_bytes: bytes that its different files may have, added up over the channels; the same. Templated.
     """
 
     template_fields: Collection[str] = (
@@ -84,6 +87,8 @@ class Dialog360PlanCampaignOperator(_CampaignOperator):
         "channels",
         "needed_until",
         "max_reject_ratio",
+        "max_items",
+        "max_bytes",
         "rejects_uri",
         "prepared_uri",
     )
@@ -101,9 +106,13 @@ class Dialog360PlanCampaignOperator(_CampaignOperator):
         rejects_uri: str | ObjectStoragePath | None = None,
         prepare: bool = False,
         prepared_uri: str | ObjectStoragePath | None = None,
+        max_items: int | None = MAX_ITEMS,
+        max_bytes: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.max_items = max_items
+        self.max_bytes = max_bytes
         self.prepare = prepare
         self.prepared_uri = prepared_uri
         self.campaign = campaign
@@ -131,6 +140,8 @@ class Dialog360PlanCampaignOperator(_CampaignOperator):
                 rejects_uri=self.rejects_uri or None,
                 prepare=self.prepare,
                 prepared_uri=self.prepared_uri or None,
+                max_items=self.max_items,
+                max_bytes=self.max_bytes,
             )
             return tell(planned)
 

@@ -70,6 +70,13 @@ def test_too_many_rejects_are_problems(plan):
     assert plan().out == ""
 
 
+def test_a_campaign_has_no_more_than_one_says(plan):
+    done = plan("--max-items", "2", "--json", *tolerant())
+    assert (done.status, done.data["error"]) == (1, "CampaignTooLargeError")
+    assert plan("--max-bytes", "2", "--json", *tolerant()).data["error"] == "CampaignTooLargeError"
+    assert plan("--max-items", "3", "--max-bytes", "3", "--json", *tolerant()).status == 0
+
+
 def test_a_dry_run_leaves_nothing(plan, sql, folder):
     done = plan("--dry-run", *tolerant())
     assert done.status == 0

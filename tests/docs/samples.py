@@ -25,6 +25,7 @@ SAMPLES: tuple[e.Dialog360Error, ...] = (
     e.MediaUrlHiddenError(),
     e.ValidityOutOfReachError(valid_until=datetime(2027, 1, 31, tzinfo=UTC), latest=datetime(2026, 12, 21, 8, tzinfo=UTC)),
     e.CampaignUnknownError(campaign="autumn vouchers"),
+    e.CampaignTooLargeError(campaign="autumn vouchers", bound="max_items", limit=1_000_000),
     e.TooManyRejectsError(
         campaign="autumn vouchers",
         rejected=500,

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from airflow_provider_360dialog.exceptions import (
     CallError,
+    CampaignTooLargeError,
     LedgerUnavailableError,
     SourceUnreadableError,
     StoppedError,
@@ -166,6 +167,39 @@ def test_who_plans_is_on_record_while_it_goes_on(planner, storage, order, store,
         ("vouchers", "monday", True),
         ("vouchers", "monday", False),
     ]
+
+
+@pytest.mark.parametrize("limit", [449, 450])
+def test_a_plan_of_more_items_than_it_may_have_stops_and_keeps_within_the_bound(limit, planner, storage, order, store, rejects):
+    """T23: the wrong manifest. Rejected items count; what was read before stays on record, without an end."""
+    entries = [*wanted(storage, 440), *(Malformed("no item", line=n) for n in range(10))]
+
+    def plan():
+        return planner.plan(entries, order(max_items=limit), write_rejects=rejects)
+
+    if limit == 450:
+        assert plan().items == 450
+        return
+    with pytest.raises(CampaignTooLargeError, match="more than the 449 items that max_items allows") as caught:
+        plan()
+    assert not caught.value.retryable
+    assert 0 < len(items(store)) <= 449
+    assert not Campaigns(store).find("spring").is_planned
+    with pytest.raises(CampaignTooLargeError):
+        planner.dry_run(entries, order(max_items=limit))
+
+
+def test_a_plan_of_more_bytes_than_it_may_have_stops(planner, storage, order, store, rejects):
+    """A file counts once for each channel, however many items it has."""
+    for n in range(4):
+        storage.put(f"s3://b/{n}.pdf", PDF + bytes([65 + n]) * 100)
+    size = len(PDF) + 100
+    entries = [Wanted(f"k{n}", f"s3://b/{n % 4}.pdf", line=n + 1) for n in range(12)]
+    both = {"replicate": True, "max_bytes": 8 * size}
+    assert planner.plan(entries, order("one", "two", **both), write_rejects=rejects).items == 24
+    with pytest.raises(CampaignTooLargeError) as caught:
+        planner.plan(entries, order("one", "two", **both | {"max_bytes": 8 * size - 1}), write_rejects=rejects)
+    assert (caught.value.bound, caught.value.limit) == ("max_bytes", 8 * size - 1)
 
 
 def test_pages_named_pdf_are_rejected_one_by_one_with_the_reason(planner, storage, order, store, rejects):

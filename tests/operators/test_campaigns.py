@@ -323,6 +323,28 @@ def test_a_plan_says_what_there_is_to_do_and_sends_no_file(three, folder):
     assert [number.sent("upload") for number in three] == [0, 0, 0]
 
 
+@pytest.mark.parametrize(
+    "bounds",
+    [{"max_items": 11}, {"max_items": "11"}, {"max_bytes": 100}, {"max_bytes": " 100 "}],
+    ids=str,
+)
+def test_a_plan_is_no_larger_than_it_may_be(connected, folder, bounds):
+    """T23: it fails for good. A rendered bound is a text."""
+    with pytest.raises(AirflowFailException, match=rf"more than the .* that {next(iter(bounds))} allows"):
+        plan(str(folder), **bounds)
+
+
+@pytest.mark.parametrize("bounds", [{}, {"max_items": None}, {"max_items": "None", "max_bytes": ""}, {"max_items": 12}], ids=str)
+def test_a_plan_may_have_so_much_or_any_number(connected, folder, bounds):
+    assert plan(str(folder), **bounds)["counts"]["items"] == 12
+
+
+@pytest.mark.parametrize("wrong", [0, -1, "many", "1e6", "²", 1.5, True])
+def test_a_bound_that_is_none_is_a_sentence(connected, folder, wrong):
+    with pytest.raises(AirflowFailException, match="max_items is a whole number from 1 on, or None"):
+        plan(str(folder), max_items=wrong)
+
+
 def test_a_dry_run_leaves_no_trace(connected, folder, tmp_path):
     (folder / "bad.pdf").write_bytes(HTML)
     rejects = tmp_path / "rejects.jsonl"
