@@ -2,7 +2,7 @@
 
 It answers `POST /media`, `GET /<media id>`, the download path, `DELETE /<media id>` and the two health paths as recorded
 traffic shows them, keeps the limits of a phone number, lets media die on a movable clock, and misbehaves on request.
-Start it from a shell (`python -m airflow_provider_360dialog.emulator`) or inside a test:
+Start it from a shell (`python -m airflow_provider_360dialog.emulator`) or inside a test::
 
     from airflow_provider_360dialog import emulator
 
