@@ -53,7 +53,7 @@ def _subject(args: Namespace) -> str | None:
 def _text(args: Namespace, found: dict[str, Any], out: TextIO) -> str:
     page = Page(out)
     if args.policy == EXPIRE_ONLY:
-        page.say(f"{counted(found['expired'], 'media id')} of {args.conn_id} had ended by themselves. Nothing was deleted.")
+        page.say(f"{counted(found['expired'], 'media id')} of {args.conn_id} had reached the end of life. Nothing was deleted.")
         return page.text()
     counts = {name: value for name, value in found.items() if isinstance(value, int)}
     page.table([name.replace("_", " ") for name in counts], [cells(*counts.values())])

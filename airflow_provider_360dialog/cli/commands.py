@@ -41,6 +41,12 @@ COMMANDS: Final[tuple[Command | Group, ...]] = (
                 ),
             ),
             Command(
+                "copy",
+                "copy the whole ledger into an empty PostgreSQL; nobody may use it meanwhile",
+                "ledger:copy",
+                (JSON, option("--to", metavar="CONN_ID", required=True, help="an Airflow connection of type postgres")),
+            ),
+            Command(
                 "export",
                 "write every media id as CSV or JSON lines",
                 "ledger:export",

@@ -81,6 +81,18 @@ def verify(args: Namespace, _out: TextIO) -> Result:
     return Result(text, {**_place(store), "findings": [asdict(each) for each in findings]}, ok=not wrong)
 
 
+def copy(args: Namespace, _out: TextIO) -> Result:
+    """All of it, to the database behind a connection."""
+    from airflow_provider_360dialog.hooks.ledger import ledger_behind
+    from airflow_provider_360dialog.ledger.copying import copy_ledger
+
+    source, target = ledger_store(), ledger_behind(args.to)
+    rows = copy_ledger(source, target)
+    text = table(["table", "rows"], [[name, count] for name, count in rows.items() if count])
+    words = f"Copied: {_where(source)}\nTo:     {_where(target)}\n\n{text}\n\nNow set [dialog360] ledger_conn_id to {args.to}."
+    return Result(words, {**_place(target), "from": source.place, "rows": rows})
+
+
 def export(args: Namespace, out: TextIO) -> Result:
     """Every media id, to standard output or a place."""
     if args.to is None and (args.json or args.overwrite):

@@ -57,14 +57,14 @@ class Campaigns:
         needed_until: datetime | str,
         *,
         assign: Assign = "manifest",
-        max_reject_ratio: float = 0.01,
+        max_reject_ratio: float | str = 0.01,
         dry_run: bool = False,
         rejects_uri: Place | None = None,
         whole: bool = True,
         prepare: bool = False,
         prepared_uri: Place | None = None,
-        max_items: int | None = MAX_ITEMS,
-        max_bytes: int | None = None,
+        max_items: int | str | None = MAX_ITEMS,
+        max_bytes: int | str | None = None,
     ) -> dict[str, Any]:
         """Judge every file of a campaign and put on record what has to be uploaded. Sends no file.
 
@@ -136,7 +136,7 @@ class Campaigns:
         *,
         concurrency: int | None = None,
         max_bytes_in_flight: int = MAX_BYTES_IN_FLIGHT,
-        max_reject_ratio: float = 0.01,
+        max_reject_ratio: float | str = 0.01,
         report: Callable[[Progress], object] = lambda _: None,
     ) -> dict[str, int]:
         """Upload what a campaign still needs on a hook's channel: ``total``, ``done``, ``rejected``, ``uploads``, ``failed``.

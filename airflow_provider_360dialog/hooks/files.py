@@ -45,7 +45,7 @@ class Files:
         source: Wanted,
         *,
         report_uri: Place | None = None,
-        max_reject_ratio: float = 0.0,
+        max_reject_ratio: float | str = 0.0,
         decode: bool = True,
     ) -> dict[str, Any]:
         """Judge files as an upload would, and report.
@@ -93,7 +93,7 @@ class Files:
         destination: Place,
         *,
         manifest_uri: Place | None = None,
-        max_reject_ratio: float = 0.01,
+        max_reject_ratio: float | str = 0.01,
     ) -> dict[str, Any]:
         """Prepare pictures, and write a manifest that says for each item which file to send: the prepared one, or the source.
 

@@ -34,8 +34,6 @@ def ledger_store() -> Store:
     from airflow.configuration import conf
     from sqlalchemy.engine import URL
 
-    from airflow_provider_360dialog.ledger.store import Store
-
     conn_id = conf.get(SECTION, "ledger_conn_id", fallback="") or ""
     trusted = False
     if conn_id:
@@ -46,7 +44,22 @@ def ledger_store() -> Store:
         if not trusted:
             _check_one_host(path, conf.get("core", "executor", fallback=""))
         url = URL.create("sqlite", database=str(Path(path).expanduser()))
-    return _stores.setdefault(url.render_as_string(hide_password=False), Store(url, single_host=not trusted))
+    return _store(url, single_host=not trusted)
+
+
+def ledger_behind(conn_id: str) -> Store:
+    """The ledger behind an Airflow connection of type postgres, whatever is configured; not opened yet.
+
+    Raises:
+        LedgerRefusedError: the connection is none of that type, or does not exist.
+    """
+    return _store(_postgres_url(conn_id, said_by="--to"), single_host=True)
+
+
+def _store(url: URL, *, single_host: bool) -> Store:
+    from airflow_provider_360dialog.ledger.store import Store
+
+    return _stores.setdefault(url.render_as_string(hide_password=False), Store(url, single_host=single_host))
 
 
 def _airflow_home() -> str:
@@ -68,7 +81,7 @@ def _check_one_host(path: str, executors: str) -> None:
         )
 
 
-def _postgres_url(conn_id: str) -> URL:
+def _postgres_url(conn_id: str, *, said_by: str = "[dialog360] ledger_conn_id") -> URL:
     from airflow.sdk import BaseHook
     from airflow.sdk.exceptions import AirflowNotFoundException, AirflowRuntimeError
     from sqlalchemy.engine import URL
@@ -76,7 +89,7 @@ def _postgres_url(conn_id: str) -> URL:
     try:
         conn = BaseHook.get_connection(conn_id)
     except (AirflowNotFoundException, AirflowRuntimeError) as fault:
-        reason = f"[dialog360] ledger_conn_id names connection {conn_id!r}, which Airflow does not have"
+        reason = f"{said_by} names connection {conn_id!r}, which Airflow does not have"
         raise LedgerRefusedError(place=conn_id, reason=reason) from fault
     if conn.conn_type not in {"postgres", "postgresql"}:
         reason = f"connection {conn_id!r} is of type {conn.conn_type!r}, not postgres"

@@ -179,7 +179,8 @@ def apply_cleanup(
             run.applied.erased_items = calls.patiently(lambda: run.cleanup.erase_subject(subject, name_of=name_of))
     except Dialog360Error as error:
         fault = error
-    log.info("clean-up by %s: %s", wish.policy, run.applied.counts())
+    told = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in run.applied.counts().items())
+    log.info("clean-up by %s: %s", wish.policy, told)
     try:
         write_audit(run.audit())
     except Exception:

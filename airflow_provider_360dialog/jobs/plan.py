@@ -377,7 +377,7 @@ class _Plan:
         slowest = sorted(((known[conn_id].seconds(files), conn_id) for conn_id, files in self._rough.items()), reverse=True)
         etas = ", ".join(f"{conn_id} {seconds:.0f} s" for seconds, conn_id in slowest[:5])
         log.info(
-            "plan of %r: %d items read so far, %d rejected; uploads take at most: %s",
+            "plan of %r: %d items read so far, %d rejected; at the line the uploads take at most: %s",
             self._order.campaign,
             self._items,
             self._rejected,

@@ -60,7 +60,7 @@ class Dialog360CheckMediaOperator(_FilesOperator):
         *,
         source: str | ObjectStoragePath | Sequence[Any],
         report_uri: str | ObjectStoragePath | None = None,
-        max_reject_ratio: float = 0.0,
+        max_reject_ratio: float | str = 0.0,
         decode: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -112,7 +112,7 @@ class Dialog360PrepareMediaOperator(_FilesOperator):
         source: str | ObjectStoragePath | Sequence[Any],
         destination: str | ObjectStoragePath,
         manifest_uri: str | ObjectStoragePath | None = None,
-        max_reject_ratio: float = 0.01,
+        max_reject_ratio: float | str = 0.01,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

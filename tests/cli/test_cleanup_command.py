@@ -37,7 +37,7 @@ def alive(number):
 def test_without_a_policy_it_only_notes_what_has_ended(cleanup, uploads, sql, number):
     media_ids = uploads(2)
     sql("UPDATE d360_media SET uploaded_at = 0, safe_until = 1 WHERE media_id = :id", id=media_ids[0])
-    assert cleanup().out == "1 media id of number_a had ended by themselves. Nothing was deleted.\n"
+    assert cleanup().out == "1 media id of number_a had reached the end of life. Nothing was deleted.\n"
     done = cleanup("--json")
     assert (done.status, done.data) == (0, {"ok": True, "conn_id": "number_a", "policy": "expire_only", "expired": 0})
     assert len(alive(number)) == 2

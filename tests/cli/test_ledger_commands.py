@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_360dialog.cli.words import duration, table
+from airflow_provider_360dialog.hooks.dialog360 import Dialog360Hook
 from airflow_provider_360dialog.hooks.ledger import ledger_store
 from airflow_provider_360dialog.ledger import schema
 from airflow_provider_360dialog.ledger.export import FIELDS
@@ -37,6 +38,28 @@ def test_init_leaves_a_ledger_that_stands(dialog360, engine, uploads):
     assert (done.status, done.data["created"]) == (0, False)
     assert "The ledger stands already" in dialog360("ledger", "init").out
     assert [row["media_id"] for row in csv.DictReader(io.StringIO(dialog360("ledger", "export").out))] == media_ids
+
+
+def test_a_ledger_is_copied_into_an_empty_postgresql(dialog360, uploads, number, tmp_path, monkeypatch, postgres_server):
+    """And the ids answer there, once it is the ledger."""
+    media_ids = uploads(2)
+    url = postgres_server.new_database()
+    monkeypatch.setenv("AIRFLOW_CONN_NEW_LEDGER", url.replace("postgresql+psycopg", "postgres"))
+    done = dialog360("ledger", "copy", "--to", "new_ledger", "--json")
+    assert (done.status, done.data["rows"]["d360_media"], done.data["engine"]) == (0, 2, "postgresql")
+    assert dialog360("ledger", "copy", "--to", "new_ledger").err.count("a copy needs an empty database") == 1
+    monkeypatch.setenv("AIRFLOW__DIALOG360__LEDGER_CONN_ID", "new_ledger")
+    assert [row["media_id"] for row in csv.DictReader(io.StringIO(dialog360("ledger", "export").out))] == media_ids
+    assert Dialog360Hook("number_a").upload(tmp_path / "note-0.txt").media_id == media_ids[0]
+    assert number.sent("upload") == 2
+    assert "it is the ledger that is to be copied" in dialog360("ledger", "copy", "--to", "new_ledger").err
+
+
+def test_a_copy_names_the_option_whose_connection_is_wrong(dialog360, uploads):
+    uploads()
+    done = dialog360("ledger", "copy", "--to", "nobody")
+    assert done.status == 1
+    assert "--to names connection 'nobody', which Airflow does not have" in done.err
 
 
 def test_migrate_has_nothing_to_do_where_the_schema_is_new(dialog360, engine):

@@ -1,8 +1,8 @@
 """Every command that a page shows is run, and prints what the page shows.
 
 The blocks of one section of a page run top to bottom in one shell, in a fresh copy of the world of ``world.py``. A mark before a block
-says more: ``exit 1``: a command of it ends so, and else all end with 0; ``no ledger``: the section's world has none yet; ``output``: a
-block of text is what the last command above has printed; ``needs a key``: a stand-in on this machine answers for 360dialog.
+says more: ``exit 1``: a command of it ends so, and else all end with 0; ``no ledger``: the section's world has none yet; ``postgres``: it
+has a connection ``new_ledger`` to an empty one; ``output``: a block of text is what the last command above has printed; ``needs a key``: a stand-in on this machine answers for 360dialog.
 
 Shown output is compared word by word. Numbers, sums, durations and sizes are free, and so is how lines are broken; ``...`` is
 anything. The tutorial and the how-to pages have runners of their own.
@@ -33,6 +33,7 @@ import pytest
 from airflow_provider_360dialog import emulator
 from tests.docs import world as worlds
 from tests.docs.pages import CHECKOUT, PAGES, Block, all_blocks, name_of, read
+from tests.support.postgres import postgres
 
 NOT_RUN = {
     r"scripts/test": "it is what runs this test; CI runs it by .ci/run",
@@ -170,6 +171,9 @@ class Runner:
         kept.mkdir()
         environment = self._world.copy(folder, is_new="no ledger" in section.marks)
         with ExitStack() as stack:
+            if "postgres" in section.marks:
+                url = stack.enter_context(postgres()).new_database()
+                environment["AIRFLOW_CONN_NEW_LEDGER"] = url.replace("postgresql+psycopg", "postgres")
             port = free_port()
             if PORT_ON_PAGES in section.text and not any(command.serves for command in section.commands):
                 stack.enter_context(emulator.running(port))

@@ -67,7 +67,7 @@ with DAG("a_campaign"):
         channels=NUMBERS,
         needed_until=SEND_AT,
         assign="replicate",
-        max_reject_ratio=0.05,
+        max_reject_ratio="{{ params.tolerance }}",
         dry_run=False,
         rejects_uri="/data/rejects.jsonl",
         max_items=20_000,
