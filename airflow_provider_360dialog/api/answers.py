@@ -100,12 +100,12 @@ def read_health(answer: Answer, *, now: datetime) -> Health | Dialog360Error:
     for entity in _list(health.get("entities")):
         if not isinstance(entity, dict):
             continue
-        name, status = str(entity.get("entity_type", "?"))[:40], str(entity.get("can_send_message", "?"))[:40]
+        name, status = _shown(entity.get("entity_type", "?"), 40), _shown(entity.get("can_send_message", "?"), 40)
         entities[name] = status
         if name == "PHONE_NUMBER" and phone_number_id is None:
             phone_number_id = _digits(entity.get("id"))
         notes.extend(f"{name}: {words}" for words in _health_words(entity))
-    return Health(str(health["can_send_message"])[:40], phone_number_id, entities, tuple(notes[:20]))
+    return Health(_shown(health["can_send_message"], 40), phone_number_id, entities, tuple(notes[:20]))
 
 
 def _health_words(entity: dict[str, Any]) -> list[str]:
@@ -114,7 +114,12 @@ def _health_words(entity: dict[str, Any]) -> list[str]:
         if isinstance(error, dict):
             said = (error.get(key) for key in ("error_description", "possible_solution"))
             words.append(f"{' '.join(str(w) for w in said if w)} (code {error.get('error_code')})")
-    return ["".join(ch if ch.isprintable() else " " for ch in w)[:300] for w in words]
+    return [_shown(each, 300) for each in words]
+
+
+def _shown(value: object, most: int) -> str:
+    """What the host wrote, as it may stand in a log."""
+    return "".join(ch if ch.isprintable() else " " for ch in str(value)[:most])
 
 
 def _list(value: Any) -> list[Any]:

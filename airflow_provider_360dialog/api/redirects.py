@@ -62,7 +62,7 @@ def decide_hop(
         return refuse("it names no place to go to")
     if not location.isascii() or any(ch <= " " or ch in "\x7f\\" for ch in location):
         return refuse("the address holds characters that a URL may not have")
-    place = _PLACE.fullmatch(urljoin(f"{at.origin}{at.target}", location))
+    place = _place_of(at, location)
     if place is None:
         return refuse("the address is not a web address")
     scheme, authority, target = place["scheme"].lower(), place["authority"].lower(), place["target"]
@@ -79,6 +79,13 @@ def decide_hop(
     if scheme == "http" and base_url.startswith("https:"):
         return refuse("it leaves https", shown)
     return refuse("it is not the connection's host", shown)
+
+
+def _place_of(at: Hop, location: str) -> re.Match[str] | None:
+    try:
+        return _PLACE.fullmatch(urljoin(f"{at.origin}{at.target}", location))
+    except ValueError:  # an address in brackets that is none
+        return None
 
 
 def _without_default_port(scheme: str, authority: str) -> str:

@@ -154,11 +154,9 @@ def read_retry_after(headers: Mapping[str, str], *, now: datetime) -> float | No
     try:
         seconds = float(text)
     except ValueError:
-        try:
-            at = parsedate_to_datetime(text)
-        except (ValueError, IndexError, TypeError):
+        at = _read_date(text)
+        if at is None:
             return None
-        at = at if at.tzinfo else at.replace(tzinfo=UTC)
         # The date is the server's: measured against the server's own Date where it gave one, a wrong clock here does no harm.
         seconds = (at - _server_now(headers, now)).total_seconds()
     if math.isnan(seconds):
@@ -167,8 +165,13 @@ def read_retry_after(headers: Mapping[str, str], *, now: datetime) -> float | No
 
 
 def _server_now(headers: Mapping[str, str], now: datetime) -> datetime:
+    return _read_date(headers.get("date", "")) or now
+
+
+def _read_date(text: str) -> datetime | None:
+    """An HTTP date, aware; None where it is none."""
     try:
-        at = parsedate_to_datetime(headers["date"])
-    except (KeyError, ValueError, IndexError, TypeError):
-        return now
+        at = parsedate_to_datetime(text)
+    except (ValueError, IndexError, TypeError, OverflowError):
+        return None
     return at if at.tzinfo else at.replace(tzinfo=UTC)

@@ -169,15 +169,20 @@ class _Reader:
             raise self._wrong("host", "it names a user; the API key belongs into the password")
         if parts.path not in {"", "/"} or parts.query or parts.fragment or "\\" in text:
             raise self._wrong("host", f"give scheme and host only, such as {DEFAULT_BASE_URL}, without a path")
-        if parts.scheme not in {"http", "https"} or not (_HOST.fullmatch(host) or _is_address(host)):
-            raise self._wrong("host", f"it is not a base URL such as {DEFAULT_BASE_URL}")
-        if host in _WRONG_HOSTS:
-            raise self._wrong("host", _WRONG_HOSTS[host])
-        if parts.scheme == "http":
-            self._check_plain_http(host)
+        self._check_host(parts.scheme, host)
         shown = f"[{host}]" if ":" in host else host
         default = {"http": 80, "https": 443}[parts.scheme]
         return f"{parts.scheme}://{shown}" + ("" if port in {None, default} else f":{port}")
+
+    def _check_host(self, scheme: str, host: str) -> None:
+        if scheme not in {"http", "https"} or not (_is_name(host) or _is_address(host)):
+            raise self._wrong("host", f"it is not a base URL such as {DEFAULT_BASE_URL}")
+        if host in _WRONG_HOSTS:
+            raise self._wrong("host", _WRONG_HOSTS[host])
+        if _is_link_local(host):
+            raise self._wrong("host", "it is a link-local address, where clouds tell machines their secrets, and not 360dialog")
+        if scheme == "http":
+            self._check_plain_http(host)
 
     def _check_plain_http(self, host: str) -> None:
         if _is_loopback(host):
@@ -294,6 +299,19 @@ def _holds_key(value: Any) -> bool:
 
 def _printable(text: str) -> str:
     return "".join(ch if ch.isprintable() else " " for ch in text)[:60]
+
+
+def _is_name(host: str) -> bool:
+    """A name, and no number: resolvers take 2852039166 and 0xa9fea9fe for addresses."""
+    return _HOST.fullmatch(host) is not None and re.fullmatch(r"[0-9]+|0x[0-9a-f]*", host.rpartition(".")[2]) is None
+
+
+def _is_link_local(host: str) -> bool:
+    if not _is_address(host):
+        return False
+    address = ipaddress.ip_address(host)
+    mapped = getattr(address, "ipv4_mapped", None)
+    return address.is_link_local or (mapped is not None and mapped.is_link_local)
 
 
 def _is_address(host: str) -> bool:

@@ -139,6 +139,15 @@ def test_a_delete_counts_only_where_it_says_so(answer: Answer, expected: object)
     assert outcome is expected or (isinstance(expected, type) and isinstance(outcome, expected))
 
 
+def test_a_health_has_no_character_that_cannot_be_printed():
+    """Its words stand in logs and on a terminal."""
+    entity = {"entity_type": "WA\nBA", "can_send_message": "LIMI\x1b[2JTED", "additional_info": ["a\r\nb"]}
+    body = {"health_status": {"can_send_message": "BLOCK\nED \ud800", "entities": [entity]}}
+    health = answers.read_health(Answer(200, {}, json.dumps(body).encode()), now=NOW)
+    assert isinstance(health, Health)
+    assert (health.status, health.entities, health.notes) == ("BLOCK ED  ", {"WA BA": "LIMI [2JTED"}, ("WA BA: a  b",))
+
+
 def test_health_is_read_with_the_words_of_limited_and_blocked_entities():
     body = {
         "health_status": {

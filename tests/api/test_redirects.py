@@ -59,6 +59,8 @@ REFUSED = {
     "a header split": "/x\r\nX: 1",
     "another scheme": "ftp://waba-v2.360dialog.io/x",
     "file": "file:///etc/passwd",
+    "an address in brackets that is none": "https://[",
+    "an address in brackets without a scheme": "//[::g]/x",
     "a listed host over http": f"http://{CDN}/f",
     "a listed host at a port": f"https://{CDN}:8443/f",
     "a listed host with a user": f"https://u@{CDN}/f",

@@ -112,10 +112,14 @@ def test_a_throttle_says_when_it_ends(operation: str, headers: dict[str, str], w
         ({"retry-after": "Sun, 22 Nov 2026 11:00:00 GMT"}, 0.0),
         ({"retry-after": "Sun, 22 Nov 2026 12:10:30 GMT", "date": "Sun, 22 Nov 2026 12:10:00 GMT"}, 30.0),
         ({"retry-after": "Sun, 99 Nov 2026 12:00:30 GMT"}, None),
+        ({"retry-after": "Sun, 22 Nov 2026 12:00:30 +99999999999999"}, None),
+        ({"retry-after": "Sun, 22 Nov 2026 3000000000:00:30 GMT"}, None),
+        ({"retry-after": "Sun, 22 Nov 2026 12:00:30 GMT", "date": "Sun, 22 Nov 2026 12:00:00 -2399999999960"}, 30.0),
     ],
     ids=[
         "absent", "empty", "seconds", "fraction", "negative", "absurd", "infinite", "not a number", "words", "a date", "a past date",
-        "a date by the server's own clock", "no date of this world",
+        "a date by the server's own clock", "no date of this world", "a zone beyond all zones", "an hour beyond all days",
+        "a date by a clock of no zone",
     ],
 )  # fmt: skip
 def test_retry_after_is_read_as(headers: dict[str, str], seconds: float | None):

@@ -37,6 +37,7 @@ from tests.support.postgres import postgres
 
 NOT_RUN = {
     r"scripts/test": "it is what runs this test; CI runs it by .ci/run",
+    r"scripts/proof .*": "takes many minutes; tests/proof runs the same functions at small size",
     r"scripts/benchmarks( .*)?": "takes about an hour; the tests of benchmarks/ run parts of it at small size",
     r"pip install .*": "needs a package index; scripts/test-wheel installs the built wheel, and CI runs it",
     r"WEBHOOK_FOLDER=s3://\S+ .* uvicorn receiver:app .*": "needs a bucket; tests/docs/test_receiver.py runs the receiver",

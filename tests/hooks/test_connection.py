@@ -93,7 +93,7 @@ def test_reads_the_host(fields, base_url):
         pytest.param({"host": "http://127.0.0.1.nip.io"}, "host", "https", id="a name that looks like loopback"),
         pytest.param({"host": "http://localhost.evil.io"}, "host", "https", id="a name that begins with localhost"),
         pytest.param({"host": "http://0.0.0.0:8360"}, "host", "https", id="the any address is not loopback"),
-        pytest.param({"host": "http://169.254.169.254"}, "host", "https", id="a cloud's metadata address"),
+        pytest.param({"host": "http://169.254.169.254"}, "host", "link-local", id="a cloud's metadata address"),
         pytest.param({"host": f"https://{KEY}@waba-v2.360dialog.io"}, "host", "user", id="a user in the host"),
         pytest.param({"host": f"https://:{KEY}@waba-v2.360dialog.io"}, "host", "user", id="a password in the host"),
         pytest.param({"host": f"{STANDARD}/v1"}, "host", "path", id="a path"),
@@ -241,6 +241,23 @@ def test_https_needs_no_warning(caplog):
     read_connection(conn(extra={"allow_insecure_host": True}))
     read_connection(conn(host="http://127.0.0.1:1"))
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "169.254.169.254", "http://169.254.169.254", "https://169.254.1.1:8443", "https://[fe80::1]", "[::ffff:169.254.169.254]",
+        "http://2852039166", "https://0xa9fea9fe", "https://169.254.43518", "http://0xa9.0xfe.0xa9.0xfe", "1.2.3.4.5",
+    ],
+)  # fmt: skip
+def test_a_link_local_address_is_refused_however_it_is_written(host):
+    """Clouds answer there with a machine's own secrets; and resolvers take numbers for addresses."""
+    with pytest.raises(ConnectionInvalidError, match="host"):
+        read_connection(conn(host=host, extra={"allow_insecure_host": True}))
+
+
+def test_a_name_may_have_numbers_in_it():
+    assert read_connection(conn(host="https://10.gateway.e2e")).base_url == "https://10.gateway.e2e"
 
 
 def test_a_wrong_host_stays_wrong_with_allow_insecure_host():
