@@ -6,12 +6,13 @@ again that has an id already.
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, BaseOperator
 
 from airflow_provider_360dialog.hooks.campaigns import MAX_BYTES_IN_FLIGHT, MAX_ITEMS, Campaigns, named
+from airflow_provider_360dialog.hooks.lineage import CAMPAIGNS_URI
 from airflow_provider_360dialog.operators.base import Dialog360Operator
 from airflow_provider_360dialog.operators.links import Dialog360CampaignLink, Dialog360HubLink
 from airflow_provider_360dialog.operators.summary import summing_up
@@ -27,8 +28,13 @@ if TYPE_CHECKING:
     from airflow_provider_360dialog.jobs.export import Exported
 
 
-CAMPAIGNS = Asset(name="dialog360_campaigns", uri="dialog360://campaigns")
-"""The one Asset of all campaigns: each export is an event of it."""
+@cache
+def campaigns_asset() -> Asset:
+    """The one Asset of all campaigns: each export is an event of it.
+
+    Made when it is first wanted: for the first Asset of a process Airflow loads the handlers of all installed providers.
+    """
+    return Asset(name="dialog360_campaigns", uri=CAMPAIGNS_URI)
 
 
 class _CampaignOperator(BaseOperator):
@@ -271,7 +277,7 @@ class Dialog360ExportCampaignOperator(_CampaignOperator):
         partitioned: bool = True,
         **kwargs: Any,
     ) -> None:
-        kwargs["outlets"] = [*(kwargs.get("outlets") or []), CAMPAIGNS]
+        kwargs["outlets"] = [*(kwargs.get("outlets") or []), campaigns_asset()]
         super().__init__(**kwargs)
         self.campaign = campaign
         self.destination = destination
@@ -307,7 +313,7 @@ class Dialog360ExportCampaignOperator(_CampaignOperator):
     def _tell_airflow(self, context: Context, uri: str, exported: Exported) -> None:
         if "outlet_events" not in context:
             return
-        event = context["outlet_events"][CAMPAIGNS]
+        event = context["outlet_events"][campaigns_asset()]
         event.extra.update(campaign=self.campaign, uri=uri, version=exported.version, rows=exported.readiness.rows)
         if self.partitioned and hasattr(event, "add_partitions"):
             event.add_partitions(self.campaign)

@@ -16,7 +16,7 @@ from airflow.sdk.providers_manager_runtime import ProvidersManagerTaskRuntime
 from airflow_provider_360dialog.hooks import lineage
 from airflow_provider_360dialog.hooks.campaigns import Campaigns
 from airflow_provider_360dialog.hooks.lineage import CAMPAIGNS_URI, media_uri, note, place_of, to_openlineage
-from airflow_provider_360dialog.operators.campaigns import CAMPAIGNS
+from airflow_provider_360dialog.operators.campaigns import campaigns_asset
 from tests.jobs.doubles import Patient
 from tests.jobs.inbound_doubles import jpeg
 
@@ -131,7 +131,7 @@ def test_a_plan_leads_from_its_source_to_the_ledger(hook, folder, photo, collect
     uris = {"folder": folder.as_uri(), "glob": folder.as_uri(), "manifest": f"{folder.as_uri()}.csv"}
     planned(sources[form], hook)
     assert collected.inputs == ([uris[form]] if form in uris else [])
-    assert collected.outputs == [CAMPAIGNS.uri]
+    assert collected.outputs == [campaigns_asset().uri]
 
 
 def test_a_dry_run_writes_nothing(hook, folder, collected):
@@ -146,8 +146,8 @@ def test_uploads_lead_from_the_ledger_to_the_number_and_an_export_to_its_file(ho
     campaigns.export("secret summer", tmp_path / "ids-{version}.csv")
     campaigns.refresh(hook, "2026-01-01T00:00:00Z")
     assert sorted(each.count for each in collected.collector.collected_assets.inputs) == [1, 2]  # of campaigns and of the hook
-    assert set(collected.inputs) == {CAMPAIGNS.uri}
-    assert set(collected.outputs) == {CAMPAIGNS.uri, media, (tmp_path / "ids-1.csv").as_uri()}
+    assert set(collected.inputs) == {campaigns_asset().uri}
+    assert set(collected.outputs) == {campaigns_asset().uri, media, (tmp_path / "ids-1.csv").as_uri()}
     assert "secret" not in str([*collected.inputs, *collected.outputs])
 
 
@@ -221,7 +221,7 @@ def test_a_place_is_told_as(place, uri):
 
 
 def test_the_asset_of_exports_is_the_campaigns_of_the_ledger():
-    assert CAMPAIGNS.uri == Asset(uri=CAMPAIGNS_URI).uri
+    assert campaigns_asset().uri == Asset(uri=CAMPAIGNS_URI).uri
 
 
 # --- OpenLineage --------------------------------------------------------------------------------------------------
