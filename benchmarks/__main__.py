@@ -17,6 +17,8 @@ PROOFS = {
     "inbound": ("inbound", "forged", "inbound_airflow"),
     "page": ("pages",),
     "media": ("fuzz", "judging", "preparing"),
+    "security": ("fuzz_readers",),
+    "fleet": ("fleet", "channels", "bad_links", "million"),
 }
 
 

@@ -90,7 +90,7 @@ class Campaigns:
             CampaignTooLargeError: more than ``max_items`` or ``max_bytes``; what was read before stays planned.
             CallError, SourceUnreadableError and others: see `airflow_provider_360dialog.exceptions`.
         """
-        from airflow_provider_360dialog.hooks.ledger import ledger_store
+        from airflow_provider_360dialog.hooks.ledger import opened_ledger
         from airflow_provider_360dialog.hooks.lines import write_lines
         from airflow_provider_360dialog.hooks.manifests import input_at
         from airflow_provider_360dialog.hooks.places import source_at
@@ -101,7 +101,7 @@ class Campaigns:
         ratio = share("max_reject_ratio", max_reject_ratio)
         given = input_at(source)
         place = rejects_uri or given.rejects_uri
-        store = ledger_store().open()
+        store = opened_ledger(self._stop)
         until = instant("needed_until", needed_until).timestamp()
         kept_at = _kept_at(given, prepared_uri) if prepare and not dry_run else None
         bounds = {"max_items": bound("max_items", max_items), "max_bytes": bound("max_bytes", max_bytes)}
@@ -146,12 +146,12 @@ class Campaigns:
             max_bytes_in_flight: of all files under way together. max_reject_ratio: share of the channel's items that may be
             rejected. report: takes the progress every ten seconds.
         """
-        from airflow_provider_360dialog.hooks.ledger import ledger_store
+        from airflow_provider_360dialog.hooks.ledger import opened_ledger
         from airflow_provider_360dialog.ledger.campaigns import Campaigns as OnRecord
 
         if concurrency is not None and concurrency < 1:
             raise CallError(f"concurrency is at least 1, or None to follow the pace; not {concurrency!r}.")
-        store = ledger_store().open()
+        store = opened_ledger(self._stop)
         good_until = OnRecord(store).find(campaign).good_until
         uploader = self._uploader(store, hook, good_until, concurrency, max_bytes_in_flight, report)
         channel_id = hook.get_conn().ledger.identity.channel_id
@@ -175,12 +175,12 @@ class Campaigns:
             source_missing: what to do where a file is not where it was: ``fail`` (after all others) or ``skip``.
             report: takes the progress every ten seconds.
         """
-        from airflow_provider_360dialog.hooks.ledger import ledger_store
+        from airflow_provider_360dialog.hooks.ledger import opened_ledger
 
         if source_missing not in {"fail", "skip"}:
             raise CallError(f"source_missing is 'fail' or 'skip', not {str(source_missing)[:40]!r}.")
         until = instant("valid_until", valid_until).timestamp()
-        uploader = self._uploader(ledger_store().open(), hook, until, None, MAX_BYTES_IN_FLIGHT, report)
+        uploader = self._uploader(opened_ledger(self._stop), hook, until, None, MAX_BYTES_IN_FLIGHT, report)
         channel_id = hook.get_conn().ledger.identity.channel_id
         skip = source_missing == "skip"
         done = uploader.refresh(channel_id, valid_until=until, campaign=campaign, skip_missing=skip)
@@ -202,14 +202,14 @@ class Campaigns:
             min_valid_until: aware instant until which an id has to be safe to count; None: as long as the campaign needs it.
             require_complete: write nothing where an item is missing.
         """
-        from airflow_provider_360dialog.hooks.ledger import ledger_store
+        from airflow_provider_360dialog.hooks.ledger import opened_ledger
         from airflow_provider_360dialog.hooks.lines import write_lines
         from airflow_provider_360dialog.jobs.export import export
 
         exported = export(
             campaign,
             lambda lines, version: write_lines(named(destination, version), lines),
-            store=ledger_store().open(),
+            store=opened_ledger(self._stop),
             as_csv=str(destination).lower().endswith(".csv"),
             min_valid_until=None if min_valid_until is None else instant("min_valid_until", min_valid_until).timestamp(),
             require_complete=require_complete,
@@ -220,11 +220,11 @@ class Campaigns:
 
     def readiness(self, campaign: str, *, min_valid_until: datetime | str | None = None) -> Readiness:
         """How much of a campaign has an id that is safe for long enough, over all its channels. Asks the ledger only."""
-        from airflow_provider_360dialog.hooks.ledger import ledger_store
+        from airflow_provider_360dialog.hooks.ledger import opened_ledger
         from airflow_provider_360dialog.jobs.export import readiness
 
         until = None if min_valid_until is None else instant("min_valid_until", min_valid_until).timestamp()
-        return readiness(campaign, store=ledger_store().open(), min_valid_until=until)
+        return readiness(campaign, store=opened_ledger(self._stop), min_valid_until=until)
 
     def _uploader(
         self,

@@ -105,12 +105,12 @@ def check_unneeded(hook: Dialog360Hook, media_ids: Sequence[str]) -> None:
 
 def mark_used(source: Place, *, stop: threading.Event, trust_last_use: bool = False) -> dict[str, int]:
     """Record that the ids of a file were sent, on whichever channel they are; see `jobs.used.mark_used`."""
-    from airflow_provider_360dialog.hooks.ledger import ledger_store
+    from airflow_provider_360dialog.hooks.ledger import opened_ledger
     from airflow_provider_360dialog.hooks.lines import text_lines
     from airflow_provider_360dialog.jobs.used import form_of, mark_used, read_sent
 
     sent = read_sent(text_lines(source), form_of(str(source)))
-    return mark_used(sent, store=ledger_store().open(), stop=stop, trust_last_use=trust_last_use)
+    return mark_used(sent, store=opened_ledger(stop), stop=stop, trust_last_use=trust_last_use)
 
 
 def _plan(hook: Dialog360Hook, wish: Wish, plan_uri: Place) -> dict[str, Any]:

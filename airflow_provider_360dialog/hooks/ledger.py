@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final
 from airflow_provider_360dialog.exceptions import LedgerRefusedError
 
 if TYPE_CHECKING:
+    import threading
+
     from sqlalchemy.engine import URL
 
     from airflow_provider_360dialog.ledger.store import Store
@@ -45,6 +47,20 @@ def ledger_store() -> Store:
             _check_one_host(path, conf.get("core", "executor", fallback=""))
         url = URL.create("sqlite", database=str(Path(path).expanduser()))
     return _store(url, single_host=not trusted)
+
+
+def opened_ledger(stop: threading.Event) -> Store:
+    """The same, opened for a task; where its database does not answer, it is asked for five minutes.
+
+    Args:
+        stop: set when the task is told to end.
+
+    Raises:
+        LedgerUnavailableError: it did not answer in all that time. LedgerRefusedError: as `ledger_store`, or as `Store.open`.
+    """
+    from airflow_provider_360dialog.jobs.calls import patiently
+
+    return patiently(ledger_store().open, stop=stop)
 
 
 def ledger_behind(conn_id: str) -> Store:

@@ -181,14 +181,15 @@ class Session:
 
     def _connect(self, channel: Channel, api: MediaApi | None = None) -> Calls:
         from airflow_provider_360dialog.api.client import MediaApi
-        from airflow_provider_360dialog.hooks.ledger import ledger_store
-        from airflow_provider_360dialog.jobs.calls import Calls
+        from airflow_provider_360dialog.hooks.ledger import opened_ledger
+        from airflow_provider_360dialog.jobs.calls import Calls, patiently
         from airflow_provider_360dialog.jobs.identify import identify
         from airflow_provider_360dialog.ledger.channel import ChannelLedger
 
-        store, before = ledger_store().open(), self._calls
+        store, before = opened_ledger(self.stop), self._calls
         api = api or MediaApi(channel)
-        whose = partial(identify, channel, api=api, store=store, conn_id=self._conn_id)
+        ask = partial(identify, channel, api=api, store=store, conn_id=self._conn_id)
+        whose = partial(patiently, ask, stop=self.stop)
         task, try_number = task_name()
         ledger = ChannelLedger(store, whose, task=task, try_number=try_number)
         self._calls = Calls(api, ledger, stop=self.stop, meter=partial(self._answered, store, channel.base_url))

@@ -131,7 +131,8 @@ class Archiver:
     def _take(self, calls: Calls) -> PendingMedia | None:
         if self._ends or self.stop.is_set():
             return None
-        item = calls.patiently(lambda: calls.ledger.inbound.take(calls.ledger.claimant()))
+        claimant = calls.ledger.claimant()
+        item = calls.patiently(lambda: calls.ledger.inbound.take(claimant))
         if item is not None and not self._probed:
             try:
                 self.folder.check()

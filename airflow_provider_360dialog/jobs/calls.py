@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -79,6 +81,14 @@ def patiently(ask: Callable[[], T], *, stop: threading.Event) -> T:
     return controller(ask)
 
 
+_TELL_EVERY_S: Final = 10.0
+_told_at = [-math.inf]
+
+
 def _tell(state: tenacity.RetryCallState) -> None:
+    """Every ten seconds, however many threads ask."""
+    if time.monotonic() - _told_at[0] < _TELL_EVERY_S:
+        return
+    _told_at[0] = time.monotonic()
     fault = state.outcome.exception() if state.outcome is not None else None
     log.warning("nothing is sent until the ledger answers: %s", fault)

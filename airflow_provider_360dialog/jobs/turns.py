@@ -21,7 +21,7 @@ from airflow_provider_360dialog.exceptions import (
     UnreachableError,
 )
 from airflow_provider_360dialog.jobs.identify import known_identity
-from airflow_provider_360dialog.ledger.ration import Ration
+from airflow_provider_360dialog.ledger.ration import Ration, new_credit
 from airflow_provider_360dialog.ledger.rules import USE_BY_S, AskById, Closed, Full
 
 if TYPE_CHECKING:
@@ -222,10 +222,10 @@ def _spent_unless_settled(calls: Calls, credit: int) -> Iterator[Callable[[bool]
 
 def _hold(calls: Calls, operation: Operation, longest_s: float, *, by_webhook_url: bool = False) -> int | Dialog360Error | None:
     """A credit; None where a webhook's URL may have none any more; or, as an error, why there is none at all."""
-    ration = calls.ledger.ration
+    ration, number = calls.ledger.ration, new_credit()
     gives_up_at = time.monotonic() + _LONGEST_QUEUE_S
     while True:
-        held = calls.patiently(lambda: ration.hold(for_s=longest_s, by_webhook_url=by_webhook_url))
+        held = calls.patiently(lambda: ration.hold(for_s=longest_s, by_webhook_url=by_webhook_url, number=number))
         if isinstance(held, int):
             return held
         if isinstance(held, AskById):

@@ -122,10 +122,11 @@ class Inbound:
 
         What ends within a day goes first, the soonest end before all; then the youngest; then what failed before and has rested;
         last the suspects, one an hour. Of one batch never more rows are under way than may still fail before it is suspect.
+        May be called again with the same claimant where it is not known whether the first time was committed.
         """
         with self._store.write() as db:
             now = lock_channel(db, self._store, self._channel_id)
-            row = self._next(db, claimant, now)
+            row = self._mine(db, claimant) or self._next(db, claimant, now)
             if row is None:
                 return None
             lease = {"owner": claimant.owner, "task": claimant.task, "try_number": claimant.try_number}
@@ -145,6 +146,12 @@ class Inbound:
             now=now,
             owner=claimant.owner,
         )
+
+    def _mine(self, db: sa.Connection, claimant: Claimant) -> int | None:
+        """What the claimant has taken already, where the answer was lost on its way."""
+        query = sa.select(_rows.c.id).where(_rows.c.channel_id == self._channel_id, _rows.c.owner == claimant.owner)
+        row: int | None = db.scalar(query)
+        return row
 
     def renew(self, item: PendingMedia) -> bool:
         """Prolong a lease; False where somebody else has taken the row."""

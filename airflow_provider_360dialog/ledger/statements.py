@@ -8,16 +8,20 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from airflow_provider_360dialog.ledger import schema
+from airflow_provider_360dialog.ledger.channels import POLICY_LIFE_S
 
+_pace, _connection = schema.pace, schema.connection
 _files, _media, _channel, _source, _refused = schema.fingerprint, schema.media, schema.channel, schema.source, schema.refused
 
 IS_CURRENT: Final = sa.and_(
     _media.c.id == _files.c.media_row, _media.c.fingerprint_id == _files.c.id, _media.c.state == schema.CURRENT
 )
+PACE: Final = ("next_at", "rate", "line", "refused_at", "paused_until")
+"""What is on record of a channel's pace."""
 
 
 class Statements:
-    """Named after what they do in `uploads`, `sources` and `refused`; their parameters begin with ``b_``.
+    """Named after what they do in `uploads`, `sources`, `refused` and `ration`; their parameters begin with ``b_``.
 
     Args:
         dialect: of the database. now: the expression for its present instant.
@@ -106,6 +110,15 @@ class Statements:
             .values(question=b("b_question"), **verdict)
             .on_conflict_do_update(index_elements=["question"], set_=verdict)
         )
+        of_channel = _pace.c.channel_id == b("b_channel")
+        said = (_connection.c.channel_id == b("b_channel"), _connection.c.policy_at > now.element - POLICY_LIFE_S)
+        lowest = sa.select(sa.func.min(_connection.c.uploads_per_second)).where(*said).scalar_subquery()
+        counting = sa.exists().where(*said, _connection.c.count_failed_uploads)
+        self.pace = sa.select(_pace, now).where(of_channel)
+        self.paced = (
+            sa.select(_pace, now, lowest.label("lowest"), counting.label("counting")).where(of_channel).with_for_update(of=_pace)
+        )
+        self.put_pace = _pace.update().where(of_channel).values({name: b(f"b_{name}") for name in PACE})
         self.is_refused = sa.select(_refused).where(
             _refused.c.channel_id == b("b_channel"), _refused.c.media_id == b("b_media_id")
         )

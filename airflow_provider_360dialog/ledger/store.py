@@ -245,8 +245,8 @@ def _new_postgres(url: sa.URL) -> sa.Engine:
     named = {} if "application_name" in url.query else {"application_name": "airflow-provider-360dialog"}
     return sa.create_engine(
         url,
-        pool_size=5,
-        max_overflow=10,
+        pool_size=8,  # what goes beyond is closed when it is given back: too few would be opened anew for every other upload
+        max_overflow=7,
         isolation_level="READ COMMITTED",  # whoever waited for a lock has to see what its holder wrote
         pool_pre_ping=True,
         pool_recycle=300,

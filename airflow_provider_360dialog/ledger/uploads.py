@@ -86,6 +86,7 @@ class Uploads:
         """An id that answers, or the right to upload, or how long somebody else has it.
 
         With the right, an upload counts as under way: should nothing more be heard of it, it is counted as ``orphan_possible``.
+        May be called again with the same claimant where it is not known whether the first time was committed.
 
         Raises:
             ChannelFrozenError: the number has moved away; nothing may be sent for it.
@@ -94,6 +95,10 @@ class Uploads:
             row = self._locked(db, file)
             if row.frozen_because is not None:
                 raise ChannelFrozenError(phone_number_id=row.phone_number_id, reason=row.frozen_because)
+            if row.owner == claimant.owner:  # on record already, and the answer was lost on its way: nothing was sent
+                claim = Claim(row=row.id, fence=row.fence, owner=claimant.owner)
+                db.execute(self._held(claim).values(lease_until=row.now + LEASE_S))
+                return claim
             lease = None
             if row.owner is not None:
                 lease = Lease(row.owner, row.task, row.try_number or 0, row.lease_until or 0.0)

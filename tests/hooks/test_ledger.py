@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from airflow_provider_360dialog.exceptions import LedgerMissingError, LedgerRefusedError, LedgerUnavailableError
 from airflow_provider_360dialog.hooks import ledger as module
@@ -14,6 +16,7 @@ from airflow_provider_360dialog.hooks.dialog360 import Dialog360Hook
 from airflow_provider_360dialog.hooks.ledger import ledger_store
 from airflow_provider_360dialog.ledger.store import Store
 from tests.support.postgres import PASSWORD, postgres_server  # noqa: F401 - a fixture
+from tests.support.proxy import proxy
 
 
 @pytest.fixture(autouse=True)
@@ -230,3 +233,25 @@ def test_the_cache_of_stores_is_by_place(say, tmp_path):
     assert ledger_store() is not first
     assert isinstance(ledger_store(), Store)
     assert len(module._stores) >= 2
+
+
+def test_a_task_that_begins_while_the_ledger_is_away_waits_for_it(number, postgres_server, monkeypatch, checkout):  # noqa: F811
+    """Nothing is sent meanwhile, and no retry of Airflow's is spent."""
+    url = sa.make_url(postgres_server.new_database())
+    with proxy(url.port) as way:
+        fields = {"conn_type": "postgres", "host": "127.0.0.1", "port": way.port, "login": url.username, "password": url.password}
+        monkeypatch.setenv("AIRFLOW_CONN_THE_LEDGER", json.dumps(fields | {"schema": url.database}))
+        monkeypatch.setenv("AIRFLOW__DIALOG360__LEDGER_CONN_ID", "the_ledger")
+        monkeypatch.setenv(
+            "AIRFLOW_CONN_NUMBER_A", json.dumps({"conn_type": "dialog360", "host": number.base_url, "password": number.key})
+        )
+        way.refuse()
+        hook = Dialog360Hook("number_a")
+        with ThreadPoolExecutor(1) as pool:
+            uploading = pool.submit(hook.upload, checkout / "dags_examples" / "media" / "photo.jpg")
+            with pytest.raises(TimeoutError):
+                uploading.result(1.5)
+            assert number.sent("upload") == 0
+            way.go_on()
+            assert uploading.result(60).media_id
+    assert number.sent("upload") == 1
