@@ -6,7 +6,7 @@ import logging
 import random
 import time
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from airflow_provider_360dialog.exceptions import (
@@ -21,7 +21,6 @@ from airflow_provider_360dialog.exceptions import (
     ValidityOutOfReachError,
 )
 from airflow_provider_360dialog.jobs.turns import upload_in_turn
-from airflow_provider_360dialog.ledger.clock import clock_of
 from airflow_provider_360dialog.ledger.decisions import MEDIA_LIFE_S, SAFETY_MARGIN_S
 from airflow_provider_360dialog.ledger.uploads import Busy, Claim, Fingerprint
 from airflow_provider_360dialog.media.decoding.spool import SpooledSource
@@ -31,6 +30,7 @@ from airflow_provider_360dialog.ports import UploadedMedia
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from airflow_provider_360dialog.jobs.calls import Calls
     from airflow_provider_360dialog.ledger.uploads import Uploads
@@ -113,9 +113,7 @@ class _Judged:
 def _check_validity(valid_until: datetime | None, calls: Calls) -> float | None:
     if valid_until is None:
         return None
-    clock = clock_of(calls.ledger.store)
-    now = datetime.fromtimestamp(clock.now(), UTC) if clock.is_settled else calls.patiently(calls.ledger.store.read_now)
-    latest = now + timedelta(seconds=MEDIA_LIFE_S - SAFETY_MARGIN_S)
+    latest = calls.patiently(calls.ledger.store.read_now) + timedelta(seconds=MEDIA_LIFE_S - SAFETY_MARGIN_S)
     if valid_until > latest:
         raise ValidityOutOfReachError(valid_until=valid_until, latest=latest)
     return valid_until.timestamp()

@@ -186,10 +186,11 @@ class Runner:
         return [read_end(kept, n, folder) if each.is_run else None for n, each in enumerate(section.commands)]
 
     def _lines(self, n: int, command: Command, kept: Path, folder: Path, port: int) -> Iterator[str]:
-        text = RUN_INSTEAD.get(command.text, command.text)
+        text = command.text
         text = _INSTANT.sub(lambda day: str(datetime.now(UTC).date() + (date.fromisoformat(day[0]) - TODAY_ON_PAGES)), text)
         text = _FOLDERS.sub(str(folder), text).replace(f"{HOST_ON_PAGES}/", f"{self._webhooks}/")
         text = re.sub(rf"\b{PORT_ON_PAGES}\b", str(port), text)
+        text = RUN_INSTEAD.get(command.text, text)  # as it stands: the checkout may lie below /tmp itself
         out = f">{kept}/{n}.out 2>{kept}/{n}.err </dev/null"
         if command.serves:
             yield f"{text} --port {port} {out} &"
